@@ -1,0 +1,160 @@
+package actors
+
+import (
+	"context"
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/internal/op"
+	"github.com/distkit/distkit-go/internal/store"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Flush writes every lax change accepted before the call. It returns the
+// changes that Redis refused, or the context's error if that ended first.
+func (e *Engine) Flush(ctx context.Context) ([]Unflushed, error) {
+	cells := e.lax.all()
+	b := newBarrier(len(cells))
+	for _, c := range cells {
+		c.box.PostUserMessage(&request{barrier: b})
+	}
+	e.flush.flushNow()
+	select {
+	case <-b.done:
+		return b.refused(), nil
+	case <-ctx.Done():
+		return b.refused(), ctx.Err()
+	}
+}
+
+// shutdown is the state of Shutdown: the first call does it, others wait.
+type shutdown struct {
+	once sync.Once
+	done chan struct{}
+	left []Unflushed
+}
+
+// Shutdown refuses new operations, writes and settles those accepted, and
+// stops every actor. When ctx ends first it stops them all the same; what then
+// is not, or not known to be, in Redis is returned, and every caller still
+// waiting is answered. Further calls wait for the first and return the same.
+func (e *Engine) Shutdown(ctx context.Context) ([]Unflushed, error) {
+	first := false
+	e.shutdown.once.Do(func() { first = true })
+	if first {
+		e.shutdown.left = e.stop(ctx)
+		close(e.shutdown.done)
+	}
+	select {
+	case <-e.shutdown.done:
+		return e.shutdown.left, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (e *Engine) stop(ctx context.Context) []Unflushed {
+	e.closed.Store(true)
+	strict, lax := e.strict.close(), e.lax.close()
+	for _, c := range strict {
+		c.box.seal()
+	}
+	for _, c := range lax {
+		c.box.seal()
+	}
+	refused, err := e.Flush(ctx)
+	drained := err == nil && e.drain(ctx, strict)
+
+	// Nothing runs any more after this: the cells are ours to read.
+	e.supervisor.cancel()
+	stop(&e.ownGone, e.writer.box, e.flush.box)
+	boxes := make([]*mailbox, 0, len(strict)+len(lax))
+	for _, c := range strict {
+		boxes = append(boxes, &c.box)
+	}
+	for _, c := range lax {
+		boxes = append(boxes, &c.box)
+	}
+	stop(&e.keysGone, boxes...)
+	e.stopSupervisor()
+	e.addresses.release(e.cfg.ActorSystem.ProcessRegistry)
+
+	left := append(refused, e.abandon(strict, lax)...)
+	slices.SortStableFunc(left, func(a, b Unflushed) int { return strings.Compare(a.Key, b.Key) })
+	if drained {
+		e.retire(ctx)
+	}
+	return left
+}
+
+// drain waits until every strict operation and every Clear has its answer.
+func (e *Engine) drain(ctx context.Context, cells []*strictCell) bool {
+	b := newBarrier(len(cells))
+	for _, c := range cells {
+		c.box.PostUserMessage(b)
+	}
+	for _, settled := range []func() <-chan struct{}{
+		func() <-chan struct{} { return b.done },
+		e.writer.whenIdle,
+		e.flush.whenIdle,
+	} {
+		select {
+		case <-settled():
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// stop ends the actors of the mailboxes and waits for it. That takes no time
+// worth a context: no handler of ours blocks.
+func stop(gone *sync.WaitGroup, boxes ...*mailbox) {
+	for _, box := range boxes {
+		box.PostSystemMessage(&actor.Stop{})
+	}
+	gone.Wait()
+}
+
+func (e *Engine) stopSupervisor() {
+	e.cfg.ActorSystem.Root.Stop(e.parent.parent)
+	<-e.supervisor.stopped
+}
+
+// abandon answers everybody who still waits, and lists the lax changes left.
+func (e *Engine) abandon(strict []*strictCell, lax []*laxCell) []Unflushed {
+	e.writer.abandon()
+	for _, c := range strict {
+		for _, message := range c.box.drain() {
+			if r, ok := message.(*request); ok {
+				r.fail(op.NotApplied(op.ErrClosed))
+			}
+		}
+	}
+	e.flush.abandon()
+	var left []Unflushed
+	for _, c := range lax {
+		left = append(left, c.left(c.box.drain())...)
+	}
+	return left
+}
+
+// retire shortens the lives of our ledgers in Redis. They expire by themselves
+// if it fails, only later.
+func (e *Engine) retire(ctx context.Context) {
+	for _, own := range []struct {
+		store *store.Store
+		lanes []lane
+	}{
+		{e.writer.store, []lane{e.writer.lane}},
+		{e.flush.store, e.flush.lanes},
+	} {
+		var used []string
+		for _, l := range own.lanes {
+			if l.acked > 0 {
+				used = append(used, l.id)
+			}
+		}
+		_ = own.store.Retire(ctx, used)
+	}
+}

@@ -1,0 +1,335 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/internal/op"
+	"github.com/distkit/distkit-go/internal/store"
+)
+
+// The lax key actor: it answers from what it last saw of Redis plus what it
+// has not yet written, and hands its changes to the flush coordinator.
+//
+//	remote ─► flight ─► dels… ─► open        view = all of them, in this order
+//	(Redis)  (frozen)  (unsent)  (folding)
+//
+// Invariants:
+//   - Only flight is at the coordinator; what comes after waits until it has
+//     settled, so the order of the key's changes is kept under failure.
+//   - remote changes only while nothing is in flight, or by flight's own
+//     result: a read never meets a flush of the same key.
+//   - An operation that has to wait for a read parks, and all later ones of
+//     the key park behind it.
+//   - What a panic interrupts is taken up by onRestarting: current and serving
+//     say what it was.
+
+// laxCell is what outlives an incarnation of a lax key actor; only the actor
+// touches it, but for the box.
+type laxCell struct {
+	cell
+	flush *coordinatorCell
+
+	known  bool          // remote has been read
+	dirty  bool          // the coordinator knows that open has something
+	asked  bool          // the coordinator owes us a read
+	remote int64         // the last total seen in Redis
+	seen   time.Duration // when, by the coordinator's clock
+
+	flight *mutation      // frozen, at the coordinator
+	dels   []*mutation    // Dels that wait for flight to settle
+	open   mutation       // nothing or a change that later ones fold into
+	parked fifo[*request] // operations that wait for a read, in order
+
+	refused error // why Redis refused a change, for the next reply
+
+	current any      // the coordinator's message being handled
+	serving *request // the operation being served
+	decided bool     // serving has taken effect, with outcome
+	outcome op.Result
+}
+
+// laxKey is the actor.
+type laxKey struct{ *laxCell }
+
+type (
+	// settlement is the fate of the mutation that was in flight.
+	settlement struct {
+		mutation *mutation
+		result   op.Result
+		sent     time.Duration // when the flush left: the total is not older
+	}
+	// seenValue is the answer to a read.
+	seenValue struct {
+		value   store.Value
+		sent    time.Duration
+		refused error // Redis refused the read as such; value has no meaning
+	}
+	// proceed tells a key not to wait for its read any longer.
+	proceed struct{}
+	// nudge tells a key that a caller has withdrawn.
+	nudge struct{}
+)
+
+// Receive implements actor.Actor.
+func (a laxKey) Receive(ctx actor.Context) {
+	switch message := ctx.Message().(type) {
+	case *request:
+		a.onRequest(message)
+	case *gather:
+		a.current = message
+		a.onGather(message)
+		a.current = nil
+	case *settlement:
+		a.current = message
+		a.onSettlement(message)
+		a.current = nil
+	case *seenValue:
+		a.onSeen(message)
+	case proceed:
+		a.serveParked(true)
+	case nudge:
+		a.serveParked(false)
+	case *actor.Restarting:
+		a.onRestarting()
+	case *actor.Stopped:
+		a.gone.Done()
+	}
+}
+
+func (a laxKey) onRequest(r *request) {
+	if a.parked.len() > 0 || !a.serve(r, false) {
+		a.park(r)
+	}
+}
+
+// park queues a request behind those that wait. Increments that nobody waits
+// for fold, so that parking costs memory by the callers, not by the messages.
+func (a laxKey) park(r *request) {
+	if a.parked.len() > 0 && r.op.Kind == op.Inc && !r.answered() {
+		if last := *a.parked.last(); last.op.Kind == op.Inc && !last.answered() {
+			if sum, ok := op.Add(last.op.N, r.op.N); ok {
+				last.op.N = sum
+				return
+			}
+		}
+	}
+	a.parked.push(r)
+}
+
+// serveParked serves what is parked, in order, until one has to go on waiting.
+// With anyAge, a view that exists is good enough.
+func (a laxKey) serveParked(anyAge bool) {
+	for a.parked.len() > 0 {
+		r := *a.parked.peek()
+		if r.state.Load() != withdrawn && !a.serve(r, anyAge) {
+			return
+		}
+		a.parked.pop()
+	}
+}
+
+// serve answers a request, or reports false if it has to wait for a read.
+func (a laxKey) serve(r *request, anyAge bool) bool {
+	if r.barrier != nil {
+		a.attach(r.barrier)
+		return true
+	}
+	if a.needsView(r) && !a.viewServes(anyAge || r.view != nil) {
+		return false
+	}
+	a.serving, a.decided = r, false
+	if r.claim() {
+		switch {
+		case r.view != nil:
+			*r.view = a.look()
+			a.decide(op.Result{})
+		case a.refused != nil && r.answered():
+			a.decide(op.Result{Err: op.NotApplied(a.refused)})
+			a.refused = nil
+		case a.needsView(r) && a.stale():
+			a.decide(op.Result{Err: op.NotApplied(a.staleness())})
+		case r.op.Kind == op.Del:
+			a.del(r)
+			a.serving = nil
+			return true
+		default:
+			a.apply(r)
+		}
+		a.answer()
+	}
+	a.serving = nil
+	return true
+}
+
+// viewServes reports whether the view is fit to answer from; where it is not,
+// a read has been asked for.
+func (a laxKey) viewServes(anyAge bool) bool {
+	if !a.viewKnown() {
+		a.askRead()
+		return false
+	}
+	if a.viewFromRemote() && a.flush.age(a.seen) > a.allowedAge() {
+		a.askRead()
+		return !a.asked || anyAge || a.flush.away.Load()
+	}
+	return true
+}
+
+// stale reports whether the view is older than the user allows.
+func (a laxKey) stale() bool {
+	limit := a.flush.maxStaleness
+	return limit > 0 && a.viewFromRemote() && a.flush.age(a.seen) > limit
+}
+
+func (a laxKey) staleness() error {
+	err := fmt.Errorf("%w: seen %v ago, allowed are %v", op.ErrStale, a.flush.age(a.seen).Round(time.Millisecond), a.flush.maxStaleness)
+	return op.Hint(err, a.flush.lastTrouble())
+}
+
+// decide notes the outcome of the operation being served.
+func (a laxKey) decide(result op.Result) { a.decided, a.outcome = true, result }
+
+// answer delivers the outcome. A failure that nobody waits for is reported.
+func (a laxKey) answer() {
+	if a.outcome.Err != nil && !a.serving.answered() {
+		a.flush.observer.MessageRefused(a.key, a.outcome.Err)
+	}
+	a.serving.settle(a.outcome)
+}
+
+// needsView reports whether the answer, or the decision, needs a value of Redis.
+func (a laxKey) needsView(r *request) bool {
+	switch r.op.Kind {
+	case op.Set, op.Del:
+		return false
+	case op.Get, op.Inc, op.Dec:
+		return r.answered()
+	default:
+		return true
+	}
+}
+
+// apply carries out an operation on the view and folds its change.
+func (a laxKey) apply(r *request) {
+	view := a.view()
+	c, applies := changeOf(r.op, view)
+	if !applies {
+		a.decide(op.Result{N: view, Old: view})
+		return
+	}
+	after, ok := view, true
+	if a.viewKnown() || c.verb == assign {
+		after, ok = c.on(view)
+	}
+	folded, foldable := a.open.then(c)
+	if !ok || !foldable {
+		a.decide(op.Result{Err: op.NotApplied(op.ErrOverflow)})
+		return
+	}
+	a.open.change = folded
+	a.decide(op.Result{N: after, Old: view, Applied: true})
+	a.markDirty()
+}
+
+// changeOf is the change that an operation makes of a view, and whether it
+// applies at all.
+func changeOf(o op.Op, view int64) (c change, applies bool) {
+	switch o.Kind {
+	case op.Inc:
+		return change{add, o.N}, o.N != 0
+	case op.Dec:
+		if n, ok := op.Sub(0, o.N); ok {
+			return change{add, n}, o.N != 0
+		}
+		return change{verb: lift}, true
+	case op.Set:
+		return change{assign, o.N}, true
+	case op.IncIf:
+		return change{add, o.N}, o.If.Holds(view)
+	case op.SetIf:
+		return change{assign, o.N}, o.If.Holds(view)
+	default:
+		return change{}, false
+	}
+}
+
+// askRead asks the coordinator for the value in Redis, unless a change is in
+// flight, whose result will bring it.
+func (a laxKey) askRead() {
+	if !a.asked && a.flight == nil {
+		a.asked = true
+		a.flush.askRead(a.laxCell)
+	}
+}
+
+func (a laxKey) onSeen(s *seenValue) {
+	a.asked = false
+	switch {
+	case s.refused != nil:
+		a.failParked(op.NotApplied(s.refused))
+	case s.value.Err != nil:
+		a.known = false
+		a.failParked(s.value.Err)
+	case a.flight == nil:
+		a.remote, a.known, a.seen = s.value.N, true, s.sent
+	}
+	a.serveParked(true)
+}
+
+// failParked fails what cannot be answered without the read that failed, and
+// serves what stands between from the view there is.
+func (a laxKey) failParked(err error) {
+	for a.parked.len() > 0 {
+		r := *a.parked.peek()
+		if r.barrier == nil && a.needsView(r) && !a.viewKnown() {
+			if !r.answered() {
+				a.flush.observer.MessageRefused(a.key, err)
+			}
+			r.fail(err)
+		} else if !a.serve(r, true) {
+			return
+		}
+		a.parked.pop()
+	}
+}
+
+// onRestarting takes up what a panic interrupted: the operation gets its one
+// outcome, the coordinator's message is handled to its end.
+func (a laxKey) onRestarting() {
+	if r := a.serving; r != nil {
+		if a.parked.len() > 0 && *a.parked.peek() == r {
+			a.parked.pop()
+		}
+		switch {
+		case a.decided:
+			r.settle(a.outcome)
+		case !a.holds(r):
+			r.settle(op.Result{Err: op.NotApplied(errPanicked)})
+		}
+		a.serving = nil
+	}
+	switch message := a.current.(type) {
+	case *gather:
+		a.onGather(message)
+	case *settlement:
+		a.onSettlement(message)
+	}
+	a.current = nil
+	a.sendNext()
+	a.serveParked(false)
+}
+
+// holds reports whether a Del is on its way and will be answered by its result.
+func (a laxKey) holds(r *request) bool {
+	if a.flight != nil && a.flight.request == r {
+		return true
+	}
+	for _, d := range a.dels {
+		if d.request == r {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,54 @@
+package actors
+
+import (
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/internal/op"
+)
+
+// strictCell is what outlives an incarnation of a strict key actor.
+type strictCell struct {
+	cell
+	writer  *strictWriterCell
+	current *request // being handled; left behind by a panic
+}
+
+// strictKey is the actor of one strict counter: it takes the key's operations
+// one by one and forwards each to the writer, which answers the caller.
+type strictKey struct{ *strictCell }
+
+// Receive implements actor.Actor.
+func (a strictKey) Receive(ctx actor.Context) {
+	switch message := ctx.Message().(type) {
+	case *request:
+		a.onRequest(message)
+	case *barrier:
+		message.pass(nil)
+	case *actor.Restarting:
+		a.onRestarting()
+	case *actor.Stopped:
+		a.gone.Done()
+	}
+}
+
+func (a strictKey) onRequest(r *request) {
+	a.current = r
+	forward(r, a.writer)
+	a.current = nil
+}
+
+// onRestarting answers the operation during which the actor panicked, unless
+// the writer has it already.
+func (a strictKey) onRestarting() {
+	if r := a.current; r != nil {
+		a.current = nil
+		r.fail(op.NotApplied(errPanicked))
+	}
+}
+
+// forward hands a request to the writer; a batch call when it has passed the
+// last of its key actors, so that it keeps the order of each key.
+func forward(r *request, writer *strictWriterCell) {
+	if r.parts == nil || r.arrivals.Add(-1) == 0 {
+		writer.submit(r)
+	}
+}

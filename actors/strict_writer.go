@@ -1,0 +1,281 @@
+package actors
+
+import (
+	"sync"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/internal/op"
+	"github.com/distkit/distkit-go/internal/store"
+)
+
+// The strict writer: group commit of everything that strict key actors forward.
+//
+//	submit ─► queue ─► freeze ─► send ─► onReturned ─► callers
+//	            ▲                  ▲          │
+//	            │                  └─ again ──┤ unknown, no script, gap
+//	            └───────── thaw ──────────────┘ surely not applied
+//
+// Invariants:
+//   - One batch is in flight; what arrives meanwhile is the next batch.
+//   - A batch whose fate is not known stays frozen and goes again under its
+//     number until an answer comes; later operations wait behind it.
+//   - A batch that surely was not applied is thawed: its operations go back to
+//     the head of the queue, where their callers may still withdraw.
+//   - On losing Redis the actor panics; the supervisor restarts it after the
+//     backoff. Everything it needs is in the cell.
+
+// strictWriterCell is what outlives an incarnation of the strict writer.
+type strictWriterCell struct {
+	box      *mailbox
+	store    *store.Store
+	observer Observer
+	gone     *sync.WaitGroup
+
+	mu      sync.Mutex
+	queue   []*request
+	woken   bool          // a wake message is on its way
+	closed  bool          // the actor has stopped
+	trouble error         // what Redis last failed with; nil since it answered
+	idle    chan struct{} // closed when nothing is left; nil unless asked for
+
+	// The rest is the actor's.
+	lane     lane
+	frozen   *strictBatch
+	inFlight bool
+	fault    fault
+}
+
+// strictBatch is a frozen batch and whom its results go to.
+type strictBatch struct {
+	call      *store.Call
+	requests  []*request
+	ambiguous bool // some attempt may have been applied
+	delivered int  // requests that have their results, and are no longer ours
+	answered  int  // results that those took
+}
+
+// strictReturned tells the writer that an attempt at its frozen batch ended.
+type strictReturned struct{ batch *strictBatch }
+
+// wake tells a writer that its queue has work.
+type wake struct{}
+
+// submit enqueues a request. It never blocks.
+func (w *strictWriterCell) submit(r *request) {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		r.fail(op.NotApplied(op.ErrClosed))
+		return
+	}
+	w.queue = append(w.queue, r)
+	wakeUp := !w.woken
+	w.woken = true
+	w.mu.Unlock()
+	if wakeUp {
+		w.box.PostUserMessage(wake{})
+	}
+}
+
+// lastTrouble is what Redis last failed with, nil if it answers.
+func (w *strictWriterCell) lastTrouble() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.trouble
+}
+
+func (w *strictWriterCell) setTrouble(err error) {
+	w.mu.Lock()
+	w.trouble = err
+	w.mu.Unlock()
+}
+
+// strictWriter is the actor.
+type strictWriter struct{ *strictWriterCell }
+
+const strictWriterName = "strict"
+
+// Receive implements actor.Actor.
+func (a strictWriter) Receive(ctx actor.Context) {
+	switch message := ctx.Message().(type) {
+	case *actor.Started:
+		a.onStarted()
+	case wake:
+		a.onWake()
+	case strictReturned:
+		a.onReturned(message.batch)
+	case *actor.Stopped:
+		a.gone.Done()
+	}
+}
+
+// onStarted resumes what an earlier incarnation left: a frozen batch first.
+func (a strictWriter) onStarted() {
+	switch {
+	case a.inFlight: // its return is on the way
+	case a.frozen != nil:
+		a.send()
+	default:
+		a.next()
+	}
+}
+
+func (a strictWriter) onWake() {
+	a.mu.Lock()
+	a.woken = false
+	a.mu.Unlock()
+	if a.frozen == nil {
+		a.next()
+	}
+}
+
+// next freezes and sends what is queued, if anything is.
+func (a strictWriter) next() {
+	a.freeze()
+	if a.frozen != nil {
+		a.send()
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.idle != nil && len(a.queue) == 0 {
+		close(a.idle)
+		a.idle = nil
+	}
+}
+
+// freeze takes requests off the queue, at most maxOps operations, and makes
+// them the lane's next batch. A batch call is never split here.
+func (a strictWriter) freeze() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var taken int
+	batch := &strictBatch{}
+	ops := make([]store.KeyOp, 0, min(len(a.queue), maxOps))
+	for _, r := range a.queue {
+		if len(ops) > 0 && len(ops)+max(1, len(r.parts)) > maxOps {
+			break
+		}
+		taken++
+		if !r.claim() {
+			continue
+		}
+		batch.requests = append(batch.requests, r)
+		if r.parts != nil {
+			ops = append(ops, r.parts...)
+		} else {
+			ops = append(ops, store.KeyOp{Key: r.key, Op: r.op})
+		}
+	}
+	clear(a.queue[:taken])
+	if a.queue = a.queue[taken:]; len(a.queue) == 0 {
+		a.queue = nil
+	}
+	if len(ops) > 0 {
+		batch.call = a.lane.next(ops)
+		a.frozen = batch
+	}
+}
+
+// send makes one attempt at the frozen batch, on a goroutine of its own: the
+// actor stays free to hear of its stop while Redis hangs.
+func (a strictWriter) send() {
+	batch := a.frozen
+	a.inFlight = true
+	go func() {
+		a.store.Send(contextOfRequests, []*store.Call{batch.call}, nil)
+		a.box.PostUserMessage(strictReturned{batch})
+	}()
+}
+
+func (a strictWriter) onReturned(batch *strictBatch) {
+	a.inFlight = false
+	call := batch.call
+	switch {
+	case call.Gap:
+		a.lane.resume(call, strictWriterName, a.observer)
+		batch.ambiguous = false
+		a.send()
+	case call.Class == store.Applied:
+		batch.deliver(call.Results)
+		a.lane.ack(call)
+		a.frozen = nil
+		a.setTrouble(nil)
+		a.fault.succeeded(strictWriterName, a.observer)
+		a.next()
+	case call.Class == store.NoScript:
+		call.Text = true
+		a.send()
+	case call.Class == store.Refused && !batch.ambiguous:
+		a.frozen = nil
+		a.fault.succeeded(strictWriterName, a.observer)
+		for _, r := range batch.requests {
+			r.settle(op.Result{Err: op.NotApplied(call.Err)})
+		}
+		a.next()
+	default:
+		a.setTrouble(call.Err)
+		if call.Class.NotApplied() && !batch.ambiguous {
+			a.thaw(batch)
+		} else {
+			batch.ambiguous = true
+		}
+		panic(a.fault.failed(strictWriterName, call.Err))
+	}
+}
+
+// thaw puts the requests of a batch that was not applied back in front.
+func (a strictWriter) thaw(batch *strictBatch) {
+	for _, r := range batch.requests {
+		r.thaw()
+	}
+	a.mu.Lock()
+	a.queue = append(batch.requests, a.queue...)
+	a.mu.Unlock()
+	a.frozen = nil
+}
+
+// deliver gives each request its results, in the order of the batch. A second
+// delivery, after a panic in the first, goes on where that stopped: a request
+// that has its result may already serve another operation.
+func (b *strictBatch) deliver(results []op.Result) {
+	for b.delivered < len(b.requests) {
+		r := b.requests[b.delivered]
+		from, size := b.answered, max(1, len(r.parts))
+		b.delivered++
+		b.answered += size
+		if r.parts == nil {
+			r.settle(results[from])
+			continue
+		}
+		r.results = results[from : from+size : from+size]
+		r.settle(op.Result{})
+	}
+}
+
+// abandon settles what a stopped writer leaves: what may be on its way is
+// unknown, the rest was not applied.
+func (w *strictWriterCell) abandon() {
+	if batch := w.frozen; batch != nil {
+		for _, r := range batch.requests[batch.delivered:] {
+			r.settle(op.Result{Err: op.Unknown(errStopped)})
+		}
+	}
+	w.mu.Lock()
+	left := w.queue
+	w.queue, w.closed = nil, true
+	w.mu.Unlock()
+	for _, r := range left {
+		r.fail(op.NotApplied(op.ErrClosed))
+	}
+}
+
+// whenIdle returns a channel that is closed once nothing is queued or frozen.
+func (w *strictWriterCell) whenIdle() <-chan struct{} {
+	w.mu.Lock()
+	idle := make(chan struct{})
+	w.idle = idle
+	w.mu.Unlock()
+	w.box.PostUserMessage(wake{})
+	return idle
+}

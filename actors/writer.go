@@ -1,0 +1,73 @@
+package actors
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/distkit/distkit-go/internal/store"
+)
+
+// maxOps bounds the operations of one script call: about 0.5 to 0.9 ms of
+// Redis's time, during which it serves nobody else.
+const maxOps = 1000
+
+// lane numbers the batches of one writer id. Its ledger in Redis stands at the
+// last batch applied. At most one batch of a lane is under way.
+type lane struct {
+	id    string
+	acked int64     // the last batch known to be applied
+	used  time.Time // when that became known, by the wall clock, which is Redis's too
+}
+
+// newLane starts a numbering of its own: an id never used before, random, and
+// no batch yet.
+func newLane() lane {
+	return lane{id: fmt.Sprintf("%016x%08x", rand.Uint64(), rand.Uint32()), used: time.Now().Round(0)}
+}
+
+// next freezes the operations as the lane's next batch. A lane whose ledger
+// may have expired in the meantime starts anew: a missing ledger would look
+// like lost data.
+func (l *lane) next(ops []store.KeyOp) *store.Call {
+	if time.Now().Round(0).Sub(l.used) > store.LedgerTTL/2 {
+		*l = newLane()
+	}
+	return &store.Call{Writer: l.id, Seq: l.acked + 1, Ops: ops}
+}
+
+// ack notes that the batch is in.
+func (l *lane) ack(call *store.Call) {
+	l.acked, l.used = call.Seq, time.Now().Round(0)
+}
+
+// resume gives a batch that met a gap a number of a fresh lane. The gap shows
+// that this Redis does not hold the batch: its ledger stands behind it.
+func (l *lane) resume(call *store.Call, writer string, observer Observer) {
+	observer.DataLost(writer, l.acked, call.Last)
+	*l = newLane()
+	call.Writer, call.Seq = l.id, l.acked+1
+}
+
+// fault counts a writer's failures in a row; its actor owns it.
+type fault struct {
+	attempts int
+	since    time.Time
+}
+
+// failed notes a failure and returns the reason to panic with.
+func (f *fault) failed(writer string, cause error) *redisFailure {
+	if f.attempts == 0 {
+		f.since = time.Now()
+	}
+	f.attempts++
+	return &redisFailure{writer: writer, attempt: f.attempts, cause: cause}
+}
+
+// succeeded notes that Redis has answered.
+func (f *fault) succeeded(writer string, observer Observer) {
+	if f.attempts > 0 {
+		observer.WriterRecovered(writer, f.attempts, time.Since(f.since))
+	}
+	*f = fault{}
+}

@@ -1,0 +1,324 @@
+package distkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/distkit/distkit-go/internal/op"
+	"github.com/distkit/distkit-go/internal/store"
+)
+
+// Counter is what both kinds of counters do. All methods are safe for
+// concurrent use. Values are exact over the whole int64 range; a result
+// outside it is ErrOverflow and changes nothing.
+//
+// ctx bounds the caller's wait. An error matches exactly one of ErrNotApplied
+// and ErrOutcomeUnknown, and its cause.
+//
+// The batch methods (…All, …AllIf) return a result for each operation, in the
+// order given; a key may occur more than once, its operations then follow each
+// other. With no operation they return an empty result. An invalid key or
+// condition anywhere fails the whole call, not applied. If single operations
+// fail the error is a *BatchError and the results of the others are valid.
+type Counter interface {
+	// Inc adds n, which may be negative or 0, and returns the new value.
+	Inc(ctx context.Context, key Key, n int64) (int64, error)
+	// Dec subtracts n, which may be negative or 0, and returns the new value.
+	Dec(ctx context.Context, key Key, n int64) (int64, error)
+	// Get returns the value, 0 for a counter that does not exist.
+	Get(ctx context.Context, key Key) (int64, error)
+	// Set assigns n and returns it.
+	Set(ctx context.Context, key Key, n int64) (int64, error)
+	// Del deletes the counter and returns the value it had.
+	Del(ctx context.Context, key Key) (int64, error)
+	// Clear deletes every counter of this kind under the prefix.
+	Clear(ctx context.Context) error
+	// IncIf adds n if cond holds for the current value.
+	IncIf(ctx context.Context, key Key, cond Cond, n int64) (Change, error)
+	// SetIf assigns n if cond holds for the current value.
+	SetIf(ctx context.Context, key Key, cond Cond, n int64) (Change, error)
+	// GetAll returns the values of the keys.
+	GetAll(ctx context.Context, keys ...Key) ([]int64, error)
+	// IncAll adds to each key and returns the new values.
+	IncAll(ctx context.Context, updates ...Update) ([]int64, error)
+	// SetAll assigns to each key and returns the values.
+	SetAll(ctx context.Context, updates ...Update) ([]int64, error)
+	// IncAllIf adds to each key whose condition holds.
+	IncAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error)
+	// SetAllIf assigns to each key whose condition holds.
+	SetAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error)
+	// PID returns the address of a counter's actor.
+	PID(key Key) PID
+}
+
+// Change is the outcome of a conditional operation: the values before and
+// after it, and whether the condition held. If it did not, New is Old.
+type Change struct {
+	Old, New int64
+	Applied  bool
+}
+
+// Update is one operation of IncAll (add N) or SetAll (assign N).
+type Update struct {
+	Key Key
+	N   int64
+}
+
+// UpdateIf is one operation of IncAllIf or SetAllIf.
+type UpdateIf struct {
+	Key Key
+	If  Cond
+	N   int64
+}
+
+// StrictCounter executes every operation by a script in Redis and answers with
+// the authoritative value: for billing, inventory, quota. Operations of many
+// callers travel together in one script call, so one caller alone pays one
+// round trip and a thousand pay little more.
+//
+// While Redis is away a call waits for it within its context. A call that
+// Redis refuses (out of memory, no permission) fails at once, not applied.
+//
+// A batch call of up to 1,000 operations is one part of one script call: all
+// of it or, under failure, nothing of it is applied, and no other operation
+// comes in between. (An operation that fails by itself, such as one that
+// overflows, does not stop the others.) A larger one is cut into such parts,
+// in order, between which others may come; under failure some parts may be
+// applied and others not, which the *BatchError tells for each operation.
+type StrictCounter struct{ counter }
+
+// LaxCounter folds increments in memory and writes them to Redis every
+// AllowedLag in one pipeline: for analytics and traffic counts. Within the
+// process an operation sees every earlier one; of other processes it sees what
+// was in Redis at most AllowedLag and one flush ago.
+//
+// While Redis is away, operations on known keys go on without waiting and
+// without error, from the local view, and nothing is lost: changes are written
+// once it is back. A key never seen before needs one read first, and waits for
+// it within its context. A crash of the process loses what was not written: at
+// most AllowedLag plus one flush of changes.
+//
+// Set is an assignment at flush time: the value in Redis becomes n, and this
+// process's later changes are added to it. IncIf and SetIf compare with the
+// local view. Del and Clear reach Redis at once and drop what was pending; Del
+// returns the total including it. Each operation of a batch call is its key's
+// own: they are not applied as one.
+//
+// A change that Redis refuses (overflow, a value that is not an integer) is
+// set aside and reported: as an event, in the log, by the next reply on its
+// key, which fails and is not applied, and by a Flush that waits for it.
+type LaxCounter struct{ counter }
+
+var (
+	_ Counter = (*StrictCounter)(nil)
+	_ Counter = (*LaxCounter)(nil)
+)
+
+// Add adds n to the counter and waits for nothing; nobody learns the new
+// value. An error means that it was not applied: ErrInvalidKey or ErrClosed.
+// Should the sum leave the int64 range, the change is set aside and reported
+// as an event.
+func (c *LaxCounter) Add(key Key, n int64) error {
+	if c == nil || c.engine() == nil {
+		return notApplied(ErrClosed)
+	}
+	if err := key.check(); err != nil {
+		return err
+	}
+	if !c.engine().Send(c.kind, key.name, op.Op{Kind: op.Inc, N: n}) {
+		return notApplied(ErrClosed)
+	}
+	return nil
+}
+
+// View is what this process knows of a lax counter.
+type View struct {
+	// N is the value as the process sees it.
+	N int64
+	// Pending is the part of N that Redis is not known to have.
+	Pending int64
+	// Age is how old the rest is.
+	Age time.Duration
+}
+
+// View returns what this process knows of the counter. It waits, within ctx,
+// only for the first read of a key never seen before.
+func (c *LaxCounter) View(ctx context.Context, key Key) (View, error) {
+	if err := c.ready(ctx, key); err != nil {
+		return View{}, err
+	}
+	v, err := c.engine().View(ctx, key.name)
+	return View(v), err
+}
+
+var errNilContext = errors.New("distkit: the context is nil; use context.Background()")
+
+// ready checks what every operation needs.
+func (c *counter) ready(ctx context.Context, keys ...Key) error {
+	if c.engine() == nil {
+		return notApplied(ErrClosed)
+	}
+	if ctx == nil {
+		return notApplied(errNilContext)
+	}
+	for i := range keys {
+		if err := keys[i].check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *counter) do(ctx context.Context, key Key, o op.Op) (op.Result, error) {
+	if err := c.ready(ctx, key); err != nil {
+		return op.Result{}, err
+	}
+	r := c.engine().Do(ctx, c.kind, key.name, o)
+	if r.Err != nil {
+		return op.Result{}, r.Err
+	}
+	return r, nil
+}
+
+// Inc implements Counter.
+func (c *counter) Inc(ctx context.Context, key Key, n int64) (int64, error) {
+	r, err := c.do(ctx, key, op.Op{Kind: op.Inc, N: n})
+	return r.N, err
+}
+
+// Dec implements Counter.
+func (c *counter) Dec(ctx context.Context, key Key, n int64) (int64, error) {
+	r, err := c.do(ctx, key, op.Op{Kind: op.Dec, N: n})
+	return r.N, err
+}
+
+// Get implements Counter.
+func (c *counter) Get(ctx context.Context, key Key) (int64, error) {
+	r, err := c.do(ctx, key, op.Op{Kind: op.Get})
+	return r.N, err
+}
+
+// Set implements Counter.
+func (c *counter) Set(ctx context.Context, key Key, n int64) (int64, error) {
+	r, err := c.do(ctx, key, op.Op{Kind: op.Set, N: n})
+	return r.N, err
+}
+
+// Del implements Counter.
+func (c *counter) Del(ctx context.Context, key Key) (int64, error) {
+	r, err := c.do(ctx, key, op.Op{Kind: op.Del})
+	return r.N, err
+}
+
+// Clear implements Counter.
+func (c *counter) Clear(ctx context.Context) error {
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	return c.engine().Clear(ctx, c.kind)
+}
+
+// IncIf implements Counter.
+func (c *counter) IncIf(ctx context.Context, key Key, cond Cond, n int64) (Change, error) {
+	return c.doIf(ctx, op.IncIf, key, cond, n)
+}
+
+// SetIf implements Counter.
+func (c *counter) SetIf(ctx context.Context, key Key, cond Cond, n int64) (Change, error) {
+	return c.doIf(ctx, op.SetIf, key, cond, n)
+}
+
+func (c *counter) doIf(ctx context.Context, kind op.Kind, key Key, cond Cond, n int64) (Change, error) {
+	if err := cond.check(); err != nil {
+		return Change{}, err
+	}
+	r, err := c.do(ctx, key, op.Op{Kind: kind, N: n, If: cond.cond})
+	return changeOf(r), err
+}
+
+// GetAll implements Counter.
+func (c *counter) GetAll(ctx context.Context, keys ...Key) ([]int64, error) {
+	ops := make([]store.KeyOp, len(keys))
+	for i, key := range keys {
+		ops[i] = store.KeyOp{Key: key.name, Op: op.Op{Kind: op.Get}}
+	}
+	return batch(ctx, c, ops, valueOf)
+}
+
+// IncAll implements Counter.
+func (c *counter) IncAll(ctx context.Context, updates ...Update) ([]int64, error) {
+	return batch(ctx, c, updateOps(op.Inc, updates), valueOf)
+}
+
+// SetAll implements Counter.
+func (c *counter) SetAll(ctx context.Context, updates ...Update) ([]int64, error) {
+	return batch(ctx, c, updateOps(op.Set, updates), valueOf)
+}
+
+// IncAllIf implements Counter.
+func (c *counter) IncAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error) {
+	return batch(ctx, c, updateIfOps(op.IncIf, updates), changeOf)
+}
+
+// SetAllIf implements Counter.
+func (c *counter) SetAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error) {
+	return batch(ctx, c, updateIfOps(op.SetIf, updates), changeOf)
+}
+
+// PID implements Counter.
+func (c *counter) PID(key Key) PID { return PID{counter: c, key: key} }
+
+func updateOps(kind op.Kind, updates []Update) []store.KeyOp {
+	ops := make([]store.KeyOp, len(updates))
+	for i, u := range updates {
+		ops[i] = store.KeyOp{Key: u.Key.name, Op: op.Op{Kind: kind, N: u.N}}
+	}
+	return ops
+}
+
+func updateIfOps(kind op.Kind, updates []UpdateIf) []store.KeyOp {
+	ops := make([]store.KeyOp, len(updates))
+	for i, u := range updates {
+		ops[i] = store.KeyOp{Key: u.Key.name, Op: op.Op{Kind: kind, N: u.N, If: u.If.cond}}
+	}
+	return ops
+}
+
+func valueOf(r op.Result) int64 { return r.N }
+
+// batch carries out a batch call and makes its results.
+func batch[T any](ctx context.Context, c *counter, ops []store.KeyOp, from func(op.Result) T) ([]T, error) {
+	if err := c.ready(ctx); err != nil {
+		return nil, err
+	}
+	for i, o := range ops {
+		err := Key{o.Key}.check()
+		if err == nil && o.Kind.Conditional() {
+			err = Cond{o.If}.check()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("operation %d: %w", i, err)
+		}
+	}
+	out := make([]T, len(ops))
+	if len(ops) == 0 {
+		return out, nil
+	}
+	results := c.engine().DoAll(ctx, c.kind, ops)
+	failed := 0
+	errs := make([]error, len(ops))
+	for i, r := range results {
+		if r.Err != nil {
+			errs[i] = r.Err
+			failed++
+		} else {
+			out[i] = from(r)
+		}
+	}
+	if failed > 0 {
+		return out, &BatchError{Errs: errs}
+	}
+	return out, nil
+}

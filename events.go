@@ -1,0 +1,238 @@
+package distkit
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Event is something that happened to a System of which an operator may want
+// to know: WriterFailed, WriterRecovered, DataLost, ChangeRefused,
+// MessageRefused, ActorPanicked or EventsDropped. Each is a plain struct whose
+// String is a sentence.
+type Event interface {
+	fmt.Stringer
+	level() slog.Level
+}
+
+// WriterFailed: the writer of a kind ("strict" or "lax") lost Redis. The
+// supervisor restarts it after Delay, and it resumes what it was writing.
+type WriterFailed struct {
+	Writer  string
+	Attempt int // failures since the last success
+	Delay   time.Duration
+	Err     error
+}
+
+// WriterRecovered: Redis answered a writer again.
+type WriterRecovered struct {
+	Writer   string
+	Attempts int           // restarts that it took
+	Away     time.Duration // since the first failure
+}
+
+// DataLost: Redis has lost data that it had acknowledged to the writer, by a
+// failover to a replica that was behind, a restore, or eviction. The writer's
+// batches up to Acknowledged were in; now Redis knows of those up to Found (0:
+// of none). What the lost batches changed is lost; counting goes on.
+type DataLost struct {
+	Writer              string
+	Acknowledged, Found int64
+}
+
+// ChangeRefused: Redis refused a change of a lax counter, which is set aside:
+// N was to be added, or with Assigned to be assigned.
+type ChangeRefused struct {
+	Key      Key
+	N        int64
+	Assigned bool
+	Err      error
+}
+
+// MessageRefused: an operation that nobody waited for failed.
+type MessageRefused struct {
+	Key Key
+	Err error
+}
+
+// ActorPanicked: an actor failed by a bug, in this library or in a receiver of
+// its replies. The supervisor restarts it; no accepted change is lost.
+type ActorPanicked struct {
+	Actor string
+	Err   error
+}
+
+// EventsDropped: subscribers were slower than events came, and N are missing
+// here. They are all in the log.
+type EventsDropped struct{ N int }
+
+func (e WriterFailed) String() string {
+	return fmt.Sprintf("%s writer lost Redis (failure %d in a row), restarting in %v: %v", e.Writer, e.Attempt, e.Delay.Round(time.Millisecond), e.Err)
+}
+
+func (e WriterRecovered) String() string {
+	return fmt.Sprintf("%s writer reached Redis again after %v and %d restarts", e.Writer, e.Away.Round(time.Millisecond), e.Attempts)
+}
+
+func (e DataLost) String() string {
+	return fmt.Sprintf("Redis lost data of the %s writer: it had acknowledged batch %d and now knows of batch %d", e.Writer, e.Acknowledged, e.Found)
+}
+
+func (e ChangeRefused) String() string {
+	if e.Assigned {
+		return fmt.Sprintf("assignment of %d to %q set aside: %v", e.N, e.Key, e.Err)
+	}
+	return fmt.Sprintf("change of %q by %d set aside: %v", e.Key, e.N, e.Err)
+}
+
+func (e MessageRefused) String() string {
+	return fmt.Sprintf("message to %q failed: %v", e.Key, e.Err)
+}
+
+func (e ActorPanicked) String() string { return fmt.Sprintf("actor %s failed: %v", e.Actor, e.Err) }
+
+func (e EventsDropped) String() string {
+	return fmt.Sprintf("%d events were not delivered to slow subscribers", e.N)
+}
+
+func (WriterFailed) level() slog.Level    { return slog.LevelWarn }
+func (WriterRecovered) level() slog.Level { return slog.LevelInfo }
+func (DataLost) level() slog.Level        { return slog.LevelError }
+func (ChangeRefused) level() slog.Level   { return slog.LevelError }
+func (MessageRefused) level() slog.Level  { return slog.LevelError }
+func (ActorPanicked) level() slog.Level   { return slog.LevelError }
+func (EventsDropped) level() slog.Level   { return slog.LevelWarn }
+
+// maxEvents bounds what waits for slow subscribers.
+const maxEvents = 1024
+
+// events delivers events to the log and to subscribers from a goroutine of its
+// own, which lives while there is something to deliver: never on a caller's or
+// an actor's.
+type events struct {
+	logger *slog.Logger
+
+	mu          sync.Mutex
+	queue       []Event
+	dropped     int
+	delivering  bool
+	subscribers map[int]func(Event)
+	next        int
+	idle        sync.Cond // signalled when delivering ends
+}
+
+func newEvents(logger *slog.Logger) *events {
+	e := &events{logger: logger, subscribers: map[int]func(Event){}}
+	e.idle.L = &e.mu
+	return e
+}
+
+func (e *events) subscribe(f func(Event)) (cancel func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	id := e.next
+	e.next++
+	e.subscribers[id] = f
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.subscribers, id)
+	}
+}
+
+// publish queues an event; it does not block.
+func (e *events) publish(event Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.queue) == maxEvents {
+		e.dropped++
+		e.logger.Log(context.Background(), event.level(), "distkit: "+event.String())
+		return
+	}
+	e.queue = append(e.queue, event)
+	if !e.delivering {
+		e.delivering = true
+		go e.deliver()
+	}
+}
+
+// deliver empties the queue.
+func (e *events) deliver() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.queue) > 0 || e.dropped > 0 {
+		batch := e.queue
+		if e.dropped > 0 {
+			batch = append(batch, EventsDropped{e.dropped})
+		}
+		e.queue, e.dropped = nil, 0
+		to := make([]func(Event), 0, len(e.subscribers))
+		for _, f := range e.subscribers {
+			to = append(to, f)
+		}
+		e.mu.Unlock()
+		for _, event := range batch {
+			e.logger.Log(context.Background(), event.level(), "distkit: "+event.String())
+			for _, f := range to {
+				e.call(f, event)
+			}
+		}
+		e.mu.Lock()
+	}
+	e.delivering = false
+	e.idle.Broadcast()
+}
+
+// call shields the delivery from a subscriber that panics.
+func (e *events) call(f func(Event), event Event) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			e.logger.Error("distkit: a subscriber panicked", "event", event.String(), "panic", reason)
+		}
+	}()
+	f(event)
+}
+
+// wait returns when everything published has been delivered, or ctx ends.
+func (e *events) wait(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.idle.Broadcast()
+	})
+	defer stop()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for e.delivering && ctx.Err() == nil {
+		e.idle.Wait()
+	}
+}
+
+// observer turns what the engine reports into events.
+type observer struct{ *events }
+
+func (o observer) WriterFailed(writer string, attempt int, delay time.Duration, cause error) {
+	o.publish(WriterFailed{writer, attempt, delay, cause})
+}
+
+func (o observer) WriterRecovered(writer string, attempts int, away time.Duration) {
+	o.publish(WriterRecovered{writer, attempts, away})
+}
+
+func (o observer) DataLost(writer string, acknowledged, found int64) {
+	o.publish(DataLost{writer, acknowledged, found})
+}
+
+func (o observer) DeltaRefused(key string, n int64, assign bool, cause error) {
+	o.publish(ChangeRefused{Key{key}, n, assign, cause})
+}
+
+func (o observer) ActorPanicked(actor string, cause error) {
+	o.publish(ActorPanicked{actor, cause})
+}
+
+func (o observer) MessageRefused(key string, cause error) {
+	o.publish(MessageRefused{Key{key}, cause})
+}

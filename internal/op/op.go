@@ -1,0 +1,98 @@
+// Package op is the vocabulary that the engine speaks inside: what an
+// operation is, what it answers, and the ways in which it can fail. The root
+// package's public messages and errors translate to and from it.
+package op
+
+// Kind says what an operation does to its counter.
+type Kind uint8
+
+// The kinds. The zero Kind is none of them.
+const (
+	None  Kind = iota
+	Get        // read
+	Inc        // add N
+	Dec        // subtract N
+	Set        // assign N
+	Del        // delete; answers the value it had
+	IncIf      // add N if the condition holds
+	SetIf      // assign N if the condition holds
+	Clear      // delete every counter of the container
+)
+
+// Conditional reports whether the kind carries a condition and answers a change.
+func (k Kind) Conditional() bool { return k == IncIf || k == SetIf }
+
+// Op is one operation on one counter.
+type Op struct {
+	Kind Kind
+	N    int64
+	If   Cond
+}
+
+// Result is what an operation answers. N is the value (for Del the value it
+// had); Old and Applied have a meaning for conditional kinds only. With Err
+// set, the rest has no meaning.
+type Result struct {
+	N, Old  int64
+	Applied bool
+	Err     error
+}
+
+// Cmp is a comparator of a condition.
+type Cmp uint8
+
+// The comparators. The zero Cmp is none of them.
+const (
+	_ Cmp = iota
+	Always
+	Eq
+	Ne
+	Lt
+	Le
+	Gt
+	Ge
+)
+
+// Cond compares a counter's current value with N.
+type Cond struct {
+	Cmp Cmp
+	N   int64
+}
+
+// Valid reports whether c has a comparator; the zero Cond has none.
+func (c Cond) Valid() bool { return c.Cmp >= Always && c.Cmp <= Ge }
+
+// Holds reports whether the condition holds for the value v.
+func (c Cond) Holds(v int64) bool {
+	switch c.Cmp {
+	case Always:
+		return true
+	case Eq:
+		return v == c.N
+	case Ne:
+		return v != c.N
+	case Lt:
+		return v < c.N
+	case Le:
+		return v <= c.N
+	case Gt:
+		return v > c.N
+	case Ge:
+		return v >= c.N
+	default:
+		return false
+	}
+}
+
+// Add returns a + b, and whether the sum is an int64.
+func Add(a, b int64) (int64, bool) {
+	sum := a + b
+	return sum, (sum > a) == (b > 0)
+}
+
+// Sub returns a - b, and whether the difference is an int64; it holds for
+// every b, math.MinInt64 included, which has no negation.
+func Sub(a, b int64) (int64, bool) {
+	diff := a - b
+	return diff, (diff < a) == (b > 0)
+}

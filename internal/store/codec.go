@@ -1,0 +1,131 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/distkit/distkit-go/internal/op"
+)
+
+// KeyOp is one operation on one key, as a batch carries it.
+type KeyOp struct {
+	Key string
+	op.Op
+}
+
+// cmps are apply.lua's letters for the comparators, by op.Cmp.
+var cmps = [...]string{op.Always: "*", op.Eq: "=", op.Ne: "!", op.Lt: "<", op.Le: "l", op.Gt: ">", op.Ge: "g"}
+
+// appendOps appends the script arguments of the operations. Keys and numbers
+// go as pointers into ops, which spares an allocation an argument; ops must
+// not change while the arguments are in use.
+func appendOps(args []any, ops []KeyOp) []any {
+	for i := range ops {
+		o := &ops[i]
+		switch o.Kind {
+		case op.Get:
+			args = append(args, "g", &o.Key)
+		case op.Inc:
+			args = append(args, "i", &o.Key, &o.N)
+		case op.Dec:
+			if negative, ok := op.Sub(0, o.N); ok {
+				args = append(args, "i", &o.Key, negative)
+			} else {
+				args = append(args, "m", &o.Key)
+			}
+		case op.Set:
+			args = append(args, "s", &o.Key, &o.N)
+		case op.Del:
+			args = append(args, "d", &o.Key)
+		case op.Clear:
+			args = append(args, "c")
+		case op.IncIf:
+			args = append(args, "I", &o.Key, &o.N, cmps[o.If.Cmp], &o.If.N)
+		case op.SetIf:
+			args = append(args, "S", &o.Key, &o.N, cmps[o.If.Cmp], &o.If.N)
+		default:
+			panic(fmt.Sprintf("store: operation kind %d has no script code", o.Kind))
+		}
+	}
+	return args
+}
+
+// The errors of single operations; nothing was changed.
+var (
+	errOverflow   = op.NotApplied(op.ErrOverflow)
+	errNotInteger = op.NotApplied(op.ErrNotInteger)
+	errWrongType  = op.NotApplied(op.ErrWrongType)
+)
+
+// errMalformed is a reply that is not one of apply.lua's.
+var errMalformed = errors.New("malformed reply of the batch script")
+
+// parseResults reads the results of apply.lua, one for each operation.
+func parseResults(text string, ops []KeyOp) ([]op.Result, error) {
+	results := make([]op.Result, len(ops))
+	for i := range ops {
+		word, rest, _ := strings.Cut(text, " ")
+		if word == "" {
+			return nil, fmt.Errorf("%w: %d results for %d operations", errMalformed, i, len(ops))
+		}
+		var err error
+		if results[i], err = parseResult(word, ops[i].Kind); err != nil {
+			return nil, err
+		}
+		text = rest
+	}
+	if text != "" {
+		return nil, fmt.Errorf("%w: more than %d results", errMalformed, len(ops))
+	}
+	return results, nil
+}
+
+func parseResult(word string, kind op.Kind) (r op.Result, err error) {
+	if word[0] == '!' {
+		return op.Result{Err: resultError(word)}, nil
+	}
+	if !kind.Conditional() {
+		r.N, err = strconv.ParseInt(word, 10, 64)
+	} else if was, is, found := strings.Cut(word, ":"); !found {
+		err = errors.New("no colon in a change")
+	} else if r.Old, err = strconv.ParseInt(was, 10, 64); err != nil || is == "" {
+		r.N = r.Old
+	} else {
+		r.Applied = true
+		r.N, err = strconv.ParseInt(is, 10, 64)
+	}
+	if err != nil {
+		return op.Result{}, fmt.Errorf("%w: %q: %w", errMalformed, word, err)
+	}
+	return r, nil
+}
+
+func resultError(word string) error {
+	switch word {
+	case "!O":
+		return errOverflow
+	case "!I":
+		return errNotInteger
+	case "!W":
+		return errWrongType
+	default:
+		text := strings.TrimPrefix(strings.ReplaceAll(word, "_", " "), "!E")
+		return op.NotApplied(fmt.Errorf("redis refused the operation: %s", text))
+	}
+}
+
+// parseField reads a counter's field as HMGET gives it: nil is 0. The text
+// must be canonical, as HINCRBY demands.
+func parseField(field any) (int64, error) {
+	if field == nil {
+		return 0, nil
+	}
+	text, _ := field.(string)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != text {
+		return 0, errNotInteger
+	}
+	return n, nil
+}

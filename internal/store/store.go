@@ -1,0 +1,250 @@
+// Package store is the one gateway to Redis: it sends frozen batches and
+// reads, reads the replies, and says of each failure what it means.
+//
+// A batch is sent as one call of apply.lua, which applies it once however
+// often it is sent under its number. Several calls and the reads of the moment
+// share one pipeline, one round trip. No command of ours is ever sent again by
+// the client library (see command): sending again is the writers' decision.
+package store
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/distkit/distkit-go/internal/op"
+	"github.com/distkit/distkit-go/lua"
+	"github.com/redis/go-redis/v9"
+)
+
+// LedgerTTL is how long a ledger lives after its writer's last batch. A late
+// copy of a batch is harmless while the ledger lives.
+const LedgerTTL = 7 * 24 * time.Hour
+
+// retiredTTL is what a clean shutdown shortens that to. Not zero: a copy of
+// batch 1 still on its way would find no ledger and be applied again.
+const retiredTTL = time.Minute
+
+// maxFields bounds the fields of one HMGET.
+const maxFields = 1000
+
+var (
+	applySHA = func() string {
+		sum := sha1.Sum([]byte(lua.Apply))
+		return hex.EncodeToString(sum[:])
+	}()
+	ledgerTTL = strconv.FormatInt(LedgerTTL.Milliseconds(), 10)
+)
+
+// Store speaks to one container. It is safe for concurrent use.
+type Store struct {
+	client    redis.UniversalClient
+	container string
+}
+
+// New returns the store of the container of one kind under a prefix.
+func New(client redis.UniversalClient, prefix, kind string) *Store {
+	return &Store{client: client, container: Container(prefix, kind)}
+}
+
+// Call is a frozen batch and, after Send, how the last attempt ended.
+type Call struct {
+	Writer string  // the writer's id, which names its ledger
+	Seq    int64   // the batch's number
+	Ops    []KeyOp // must not change once sent
+	Text   bool    // send the script's text, not its hash: after NoScript
+
+	Class   Class
+	Results []op.Result // one an operation, where Class is Applied and Gap is not set
+	Gap     bool        // the ledger stands at Last, neither Seq nor Seq-1: nothing was applied
+	Last    int64
+	Err     error // the cause, where Class is not Applied
+}
+
+// Read is a set of keys to read and, after Send, their values.
+type Read struct {
+	Keys []string
+
+	Values []Value
+	Class  Class
+	Err    error // the cause, where Class is not Applied
+}
+
+// Value is one counter as read: its value, or why it has none.
+type Value struct {
+	N   int64
+	Err error
+}
+
+// command is a command that the client library never sends a second time:
+// MaxRetries -1 does not stop a ClusterClient, nor a pipeline whose first
+// reply is LOADING or READONLY (go-redis v9.23, error.go shouldRetry).
+type command struct{ *redis.Cmd }
+
+// NoRetry implements redis.Cmder.
+func (command) NoRetry() bool { return true }
+
+// Send makes one attempt at all calls and the read, in one round trip, and
+// fills in how each ended. The read, if any, is answered after the calls. The
+// context bounds the wait only as far as the client honours it.
+func (s *Store) Send(ctx context.Context, calls []*Call, read *Read) {
+	defer func() { // a hook of the client may panic: the fate of what was sent is open
+		if reason := recover(); reason != nil {
+			err := fmt.Errorf("panic while calling redis: %v", reason)
+			for _, call := range calls {
+				call.Class, call.Err, call.Gap = Unknown, err, false
+			}
+			if read != nil {
+				read.Class, read.Err = Unknown, err
+			}
+		}
+	}()
+	cmds := make([]redis.Cmder, 0, len(calls)+1)
+	for _, call := range calls {
+		cmds = append(cmds, s.applyCmd(ctx, call))
+	}
+	if read != nil {
+		for at := 0; at < len(read.Keys); at += maxFields {
+			cmds = append(cmds, s.readCmd(ctx, read.Keys[at:min(at+maxFields, len(read.Keys))]))
+		}
+	}
+	s.exec(ctx, cmds)
+	for i, call := range calls {
+		call.finish(cmds[i].(command).Result())
+	}
+	if read != nil {
+		read.finish(cmds[len(calls):])
+	}
+}
+
+// exec runs the commands; each then holds its own reply or error.
+func (s *Store) exec(ctx context.Context, cmds []redis.Cmder) {
+	err := alive(ctx)
+	switch {
+	case err != nil:
+	case len(cmds) == 1:
+		_ = s.client.Process(ctx, cmds[0]) // the command holds its error
+		return
+	default:
+		pipe := s.client.Pipeline()
+		for _, cmd := range cmds {
+			_ = pipe.Process(ctx, cmd) // only queues
+		}
+		_, err = pipe.Exec(ctx)
+	}
+	for _, cmd := range cmds { // an error of the pipeline itself, which go-redis does not give to each command
+		if err != nil && cmd.Err() == nil && cmd.(command).Val() == nil {
+			cmd.SetErr(err)
+		}
+	}
+}
+
+func (s *Store) applyCmd(ctx context.Context, call *Call) command {
+	name, script := "evalsha", applySHA
+	if call.Text {
+		name, script = "eval", lua.Apply
+	}
+	args := make([]any, 0, 7+3*len(call.Ops))
+	args = append(args, name, script, 2, s.container, LedgerName(s.container, call.Writer), call.Seq, ledgerTTL)
+	return command{redis.NewCmd(ctx, appendOps(args, call.Ops)...)}
+}
+
+func (s *Store) readCmd(ctx context.Context, keys []string) command {
+	args := make([]any, 0, 2+len(keys))
+	args = append(args, "hmget", s.container)
+	for i := range keys {
+		args = append(args, &keys[i])
+	}
+	return command{redis.NewCmd(ctx, args...)}
+}
+
+// finish reads the reply of apply.lua.
+func (c *Call) finish(reply any, err error) {
+	c.Class, c.Err, c.Results, c.Gap = Classify(err), err, nil, false
+	if err != nil {
+		return
+	}
+	text, _ := reply.(string)
+	status, payload, found := strings.Cut(text, " ")
+	switch {
+	case found && status == "G":
+		c.Gap = true
+		c.Last, err = strconv.ParseInt(payload, 10, 64)
+	case found && (status == "A" || status == "R"):
+		c.Results = results(payload, c.Ops)
+	default:
+		err = fmt.Errorf("%w: %.40q", errMalformed, text)
+	}
+	if err != nil {
+		c.Class, c.Err, c.Gap = Unknown, err, false
+	}
+}
+
+// results reads the payload of a batch that is in. Where it cannot be read (a
+// script that Redis broke off after its first write), sending the batch again
+// would answer the same for ever: the outcome of its operations stays unknown.
+func results(payload string, ops []KeyOp) []op.Result {
+	parsed, err := parseResults(payload, ops)
+	if err != nil {
+		parsed = make([]op.Result, len(ops))
+		for i := range parsed {
+			parsed[i].Err = op.Unknown(err)
+		}
+	}
+	return parsed
+}
+
+func (r *Read) finish(cmds []redis.Cmder) {
+	r.Values, r.Class, r.Err = make([]Value, 0, len(r.Keys)), Applied, nil
+	for _, cmd := range cmds {
+		reply, err := cmd.(command).Result()
+		fields, ok := reply.([]any)
+		size := min(maxFields, len(r.Keys)-len(r.Values))
+		switch {
+		case err != nil && wrongType(err):
+			for range size {
+				r.Values = append(r.Values, Value{Err: errWrongType})
+			}
+		case err != nil:
+			r.Class, r.Err = Classify(err), err
+			return
+		case !ok || len(fields) != size:
+			r.Class, r.Err = Unknown, fmt.Errorf("malformed reply to HMGET: %d fields asked", size)
+			return
+		default:
+			for _, field := range fields {
+				n, err := parseField(field)
+				r.Values = append(r.Values, Value{N: n, Err: err})
+			}
+		}
+	}
+}
+
+func wrongType(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && startsWith(reply.Error(), "WRONGTYPE")
+}
+
+// Retire shortens the lives of the ledgers of writers that will send no more.
+func (s *Store) Retire(ctx context.Context, writers []string) error {
+	cmds := make([]redis.Cmder, 0, len(writers))
+	for _, writer := range writers {
+		ledger := LedgerName(s.container, writer)
+		cmds = append(cmds, command{redis.NewCmd(ctx, "pexpire", ledger, retiredTTL.Milliseconds())})
+	}
+	if len(cmds) == 0 {
+		return nil
+	}
+	s.exec(ctx, cmds)
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package distkit
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/internal/store"
+)
+
+// Option changes a default of NewSystem.
+type Option func(*options)
+
+type options struct {
+	prefix       Key
+	allowedLag   time.Duration
+	refreshWait  time.Duration
+	maxStaleness time.Duration
+	passivation  time.Duration
+	backoffMin   time.Duration
+	backoffMax   time.Duration
+	actorSystem  *actor.ActorSystem
+	logger       *slog.Logger
+	errs         []error
+}
+
+// defaults is the one place for them.
+func defaults() options {
+	return options{
+		prefix:      MustKey("distkit"),
+		allowedLag:  20 * time.Millisecond,
+		refreshWait: 50 * time.Millisecond,
+		passivation: time.Minute,
+		backoffMin:  10 * time.Millisecond,
+		backoffMax:  time.Second,
+		logger:      slog.Default(),
+	}
+}
+
+// WithPrefix names the counters' containers in Redis: the hashes
+// "<prefix>:strict_counter" and "<prefix>:lax_counter". Systems with different
+// prefixes do not see each other. Default: "distkit". In Redis Cluster all
+// counters of one kind and prefix live in one slot; a pair of braces in the
+// prefix decides which, as for any Redis key.
+func WithPrefix(prefix Key) Option { return func(o *options) { o.prefix = prefix } }
+
+// WithAllowedLag sets how long lax changes gather in memory before they are
+// written, and how old the view of other processes' changes may be before a
+// reply waits for a read. Default: 20 ms; at least 1 ms.
+func WithAllowedLag(d time.Duration) Option { return func(o *options) { o.allowedLag = d } }
+
+// WithRefreshWait sets how long a lax reply waits for that read before it
+// answers from the view there is, and Redis counts as away. Default: 50 ms; 0
+// never waits.
+func WithRefreshWait(d time.Duration) Option { return func(o *options) { o.refreshWait = d } }
+
+// WithMaxStaleness makes lax operations that answer a value fail with ErrStale,
+// not applied, when what they know of Redis is older than d. Default: 0,
+// unlimited.
+func WithMaxStaleness(d time.Duration) Option { return func(o *options) { o.maxStaleness = d } }
+
+// WithPassivation sets after which idle time a counter with nothing pending
+// may leave memory; its PIDs stay valid. Default: 1 minute; 0 turns it off.
+func WithPassivation(idle time.Duration) Option { return func(o *options) { o.passivation = idle } }
+
+// WithBackoff sets the delays before a writer that has lost Redis is restarted:
+// min before the first, doubled for each further one, at most max, each reduced
+// by up to a half at random. Default: 10 ms to 1 s.
+func WithBackoff(min, max time.Duration) Option {
+	return func(o *options) { o.backoffMin, o.backoffMax = min, max }
+}
+
+// WithActorSystem runs the counters in an actor system of the caller's, which
+// Shutdown leaves running. Default: one of our own, without metrics.
+func WithActorSystem(system *actor.ActorSystem) Option {
+	return func(o *options) {
+		if system == nil {
+			o.errs = append(o.errs, errors.New("WithActorSystem: the actor system is nil"))
+		}
+		o.actorSystem = system
+	}
+}
+
+// WithLogger sets where events are logged: lost data and refused changes as
+// errors, failures of Redis as warnings. Default: slog.Default().
+func WithLogger(logger *slog.Logger) Option {
+	return func(o *options) {
+		if logger == nil {
+			o.errs = append(o.errs, errors.New("WithLogger: the logger is nil; use slog.New(slog.DiscardHandler) for silence"))
+		}
+		o.logger = logger
+	}
+}
+
+// validate says everything that is wrong with the options.
+func (o *options) validate() error {
+	errs := o.errs
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if err := o.prefix.check(); err != nil {
+		refuse("WithPrefix: %w", err)
+	} else if err := store.CheckPrefix(o.prefix.name); err != nil {
+		refuse("WithPrefix: %w", err)
+	}
+	if o.allowedLag < time.Millisecond {
+		refuse("WithAllowedLag: %v is too short; the least is 1ms", o.allowedLag)
+	}
+	if o.refreshWait < 0 {
+		refuse("WithRefreshWait: %v is negative; 0 or more is allowed", o.refreshWait)
+	}
+	if o.maxStaleness < 0 {
+		refuse("WithMaxStaleness: %v is negative; 0 (unlimited) or more is allowed", o.maxStaleness)
+	}
+	if o.passivation < 0 {
+		refuse("WithPassivation: %v is negative; 0 (off) or more is allowed", o.passivation)
+	}
+	if o.backoffMin <= 0 || o.backoffMax < o.backoffMin {
+		refuse("WithBackoff: %v to %v is no range; min has to be positive and max at least min", o.backoffMin, o.backoffMax)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,86 @@
+package distkit
+
+import (
+	"context"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/actors"
+)
+
+// PID addresses one counter's actor. It stays valid for the life of the
+// System, through restarts and passivation, costs nothing to make and needs no
+// Redis. The zero PID reaches nothing. A PID is safe for concurrent use.
+type PID struct {
+	counter *counter
+	key     Key
+}
+
+// Send hands a message to the counter and does not wait for anything; nobody
+// learns the outcome. A message that cannot be taken (an invalid key or
+// condition, a closed System) or fails is reported as an event and logged.
+func (p PID) Send(m Message) {
+	if p.counter == nil {
+		return
+	}
+	o, err := decode(m)
+	if err == nil {
+		err = p.check()
+	}
+	if err == nil && !p.counter.engine().Send(p.counter.kind, p.key.name, o) {
+		err = notApplied(ErrClosed)
+	}
+	if err != nil {
+		p.counter.system.observe(MessageRefused{Key: p.key, Err: err})
+	}
+}
+
+// Request sends a message and waits for its reply within ctx. A Failure is
+// returned as the error.
+func (p PID) Request(ctx context.Context, m Message) (Reply, error) {
+	o, err := decode(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	result, err := p.counter.do(ctx, p.key, o)
+	if err != nil {
+		return nil, err
+	}
+	return encode(o, result), nil
+}
+
+// Actor returns the PID for Proto.Actor code, as in
+// ctx.Send(pid.Actor(), distkit.Inc{N: 1}) or a RequestFuture, which gets the
+// same replies, a Failure included. The first call for a key registers its
+// address with the actor system, where it stays until Shutdown (about 300
+// bytes); after Shutdown, messages to it are dead letters. For a PID that
+// reaches nothing, it returns one whose messages are dead letters.
+func (p PID) Actor() *actor.PID {
+	if p.check() != nil {
+		return actor.NewPID("nonhost", "distkit/nothing")
+	}
+	return p.counter.engine().PID(p.counter.kind, p.key.name)
+}
+
+func (p PID) check() error {
+	if p.counter == nil || p.counter.engine() == nil {
+		return notApplied(ErrClosed)
+	}
+	return p.key.check()
+}
+
+// counter is what both kinds of counters are.
+type counter struct {
+	system *System
+	kind   actors.Kind
+}
+
+// engine is nil for a System that NewSystem did not make.
+func (c *counter) engine() *actors.Engine {
+	if c == nil || c.system == nil {
+		return nil
+	}
+	return c.system.engine
+}

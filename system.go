@@ -1,0 +1,162 @@
+package distkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/actors"
+	"github.com/distkit/distkit-go/internal/op"
+	"github.com/redis/go-redis/v9"
+)
+
+// System runs the counters of one prefix: a supervisor, an actor for each key
+// in use, and two writers. Make one a process and prefix, and share it; it is
+// safe for concurrent use. Using the zero System, or one after Shutdown, gives
+// ErrClosed.
+type System struct {
+	engine      *actors.Engine
+	events      *events
+	actorSystem *actor.ActorSystem
+	ownsActors  bool
+	stopActors  sync.Once
+}
+
+// NewSystem returns a running System on client, which stays the caller's to
+// close, after Shutdown. It does no I/O: a Redis that is away is found out by
+// the first operation. An error says which options are wrong and what is
+// allowed.
+//
+// The System never lets the client repeat a command by itself, whatever its
+// MaxRetries. The client's ReadTimeout bounds how long a Redis that hangs can
+// keep a batch on its way before it is sent again.
+func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
+	o := defaults()
+	for _, opt := range opts {
+		if opt == nil {
+			o.errs = append(o.errs, errors.New("an Option is nil"))
+			continue
+		}
+		opt(&o)
+	}
+	if client == nil {
+		o.errs = append(o.errs, errors.New("the Redis client is nil"))
+	}
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("distkit: new system: %w", err)
+	}
+	s := &System{events: newEvents(o.logger), actorSystem: o.actorSystem}
+	if s.actorSystem == nil {
+		s.ownsActors = true
+		s.actorSystem = actor.NewActorSystem(actor.WithLoggerFactory(actors.QuietLogger(o.logger)))
+	}
+	engine, err := actors.New(actors.Config{
+		Client:       client,
+		Prefix:       o.prefix.name,
+		ActorSystem:  s.actorSystem,
+		AllowedLag:   o.allowedLag,
+		RefreshWait:  o.refreshWait,
+		MaxStaleness: o.maxStaleness,
+		Backoff:      actors.Backoff{Min: o.backoffMin, Max: o.backoffMax},
+		Observer:     observer{s.events},
+		Decode:       decode,
+		Encode:       func(o op.Op, r op.Result) any { return encode(o, r) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.engine = engine
+	return s, nil
+}
+
+// Strict returns the counters whose every operation is executed in Redis.
+func (s *System) Strict() *StrictCounter {
+	return &StrictCounter{counter{s, actors.Strict}}
+}
+
+// Lax returns the counters that fold in memory and flush.
+func (s *System) Lax() *LaxCounter {
+	return &LaxCounter{counter{s, actors.Lax}}
+}
+
+// Flush writes every lax change accepted before the call and returns nil when
+// all of it is in Redis. Otherwise the error is an *UnflushedError: it lists
+// the changes that Redis refused, which are set aside, and matches the
+// context's error if that ended the wait; what was not refused stays pending
+// and is written later.
+func (s *System) Flush(ctx context.Context) error {
+	if s == nil || s.engine == nil {
+		return notApplied(ErrClosed)
+	}
+	if ctx == nil {
+		return errNilContext
+	}
+	return unflushed(s.engine.Flush(ctx))
+}
+
+// Shutdown refuses new operations (ErrClosed), writes every lax change, waits
+// for every strict operation, and stops all actors and goroutines of the
+// System; an actor system given by WithActorSystem stays running. It returns
+// nil when everything accepted is in Redis.
+//
+// When ctx ends first, it stops all the same: callers still waiting get
+// ErrNotApplied or ErrOutcomeUnknown, and the *UnflushedError lists the lax
+// changes that are not, or not known to be, in Redis. A call to Redis that
+// hangs then ends with the client's own timeouts.
+//
+// Calling it again waits for the first call and returns the same.
+func (s *System) Shutdown(ctx context.Context) error {
+	if s == nil || s.engine == nil {
+		return nil
+	}
+	if ctx == nil {
+		return errNilContext
+	}
+	err := unflushed(s.engine.Shutdown(ctx))
+	s.events.wait(ctx)
+	if s.ownsActors {
+		s.stopActors.Do(s.actorSystem.Shutdown)
+	}
+	return err
+}
+
+// unflushed makes the error of what was not written.
+func unflushed(left []actors.Unflushed, cause error) error {
+	if len(left) == 0 && cause == nil {
+		return nil
+	}
+	err := &UnflushedError{Cause: cause, Changes: make([]Unflushed, len(left))}
+	for i, u := range left {
+		err.Changes[i] = Unflushed{Key: Key{u.Key}, N: u.N, Assigned: u.Assign, Err: u.Err}
+	}
+	return err
+}
+
+// ActorSystem returns the Proto.Actor system that the counters run in; nil for
+// the zero System.
+func (s *System) ActorSystem() *actor.ActorSystem {
+	if s == nil {
+		return nil
+	}
+	return s.actorSystem
+}
+
+// Subscribe calls f for every event from now on, one at a time, from a
+// goroutine of the System's: never on a caller's or an actor's. A slow f
+// delays other subscribers and, behind 1,024 events, loses some
+// (EventsDropped). cancel ends it; a call under way may still finish.
+func (s *System) Subscribe(f func(Event)) (cancel func()) {
+	if s == nil || s.events == nil || f == nil {
+		return func() {}
+	}
+	return s.events.subscribe(f)
+}
+
+// observe publishes an event, where there is a System to do so.
+func (s *System) observe(event Event) {
+	if s != nil && s.events != nil {
+		s.events.publish(event)
+	}
+}
