@@ -11,9 +11,15 @@ import (
 )
 
 // Flush writes every lax change accepted before the call. It returns the
-// changes that Redis refused, or the context's error if that ended first.
+// changes that Redis refused, and why it could not wait for the others.
 func (e *Engine) Flush(ctx context.Context) ([]Unflushed, error) {
-	cells := e.lax.all()
+	if e.closed.Load() {
+		return nil, op.NotApplied(op.ErrClosed)
+	}
+	return e.flushAll(ctx, e.lax.all())
+}
+
+func (e *Engine) flushAll(ctx context.Context, cells []*laxCell) ([]Unflushed, error) {
 	b := newBarrier(len(cells))
 	for _, c := range cells {
 		c.box.PostUserMessage(&request{barrier: b})
@@ -24,6 +30,8 @@ func (e *Engine) Flush(ctx context.Context) ([]Unflushed, error) {
 		return b.refused(), nil
 	case <-ctx.Done():
 		return b.refused(), ctx.Err()
+	case <-e.shutdown.done: // it lists what is left
+		return b.refused(), op.ErrClosed
 	}
 }
 
@@ -62,7 +70,7 @@ func (e *Engine) stop(ctx context.Context) []Unflushed {
 	for _, c := range lax {
 		c.box.seal()
 	}
-	refused, err := e.Flush(ctx)
+	refused, err := e.flushAll(ctx, lax)
 	drained := err == nil && e.drain(ctx, strict)
 
 	// Nothing runs any more after this: the cells are ours to read.

@@ -1,0 +1,91 @@
+// Package redistest gives tests a real Redis: a shared one, and servers of
+// their own that a test may kill, pause and restart.
+//
+// The shared one is REDIS_URL where that is set; tests then keep to unique
+// prefixes and delete what they made. Otherwise each test binary starts a
+// redis-server or valkey-server from PATH on a free port of the loopback
+// interface and stops it, by its process id, at the end.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+var shared struct {
+	sync.Once
+	server *Server // nil where REDIS_URL is used
+	url    string
+	err    error
+}
+
+// URL is the address of the shared Redis.
+func URL(t testing.TB) string {
+	t.Helper()
+	shared.Do(func() {
+		if shared.url = os.Getenv("REDIS_URL"); shared.url != "" {
+			return
+		}
+		if shared.server, shared.err = start(os.TempDir()); shared.err == nil {
+			shared.url = "redis://" + shared.server.Addr
+		}
+	})
+	require.NoError(t, shared.err, "tests need a Redis: set REDIS_URL, or install redis-server or valkey-server, or run make test")
+	return shared.url
+}
+
+// Main runs a package's tests and stops the shared server, if it was started
+// here. Call it from TestMain; check, which may be nil, looks for leaks first.
+func Main(m *testing.M, check func() error) {
+	code := m.Run()
+	if shared.server != nil {
+		shared.server.stop()
+	}
+	if code == 0 && check != nil {
+		if err := check(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// Client returns a client of the shared Redis.
+func Client(t testing.TB) *redis.Client {
+	t.Helper()
+	options, err := redis.ParseURL(URL(t))
+	require.NoError(t, err)
+	return NewClient(t, options)
+}
+
+// NewClient returns a client that is closed when the test ends.
+func NewClient(t testing.TB, options *redis.Options) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// Prefix returns a prefix that no other test uses, and deletes its keys from
+// the client's Redis when the test ends.
+func Prefix(t testing.TB, client redis.UniversalClient) string {
+	t.Helper()
+	prefix := fmt.Sprintf("test-%016x", rand.Uint64())
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		keys, err := client.Keys(ctx, "*"+prefix+"*").Result()
+		if err == nil && len(keys) > 0 {
+			client.Del(ctx, keys...)
+		}
+	})
+	return prefix
+}

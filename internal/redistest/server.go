@@ -1,0 +1,151 @@
+package redistest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// Server is a Redis server process of a test's own.
+type Server struct {
+	Addr string // host:port on the loopback interface
+
+	binary string
+	args   []string
+	log    string
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// Start starts a server, with further command line arguments, and stops it
+// when the test ends.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s, err := start(t.TempDir(), args...)
+	require.NoError(t, err)
+	t.Cleanup(s.stop)
+	return s
+}
+
+// Durable makes Start's server keep every acknowledged write through a SIGKILL.
+var Durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
+
+func start(dir string, args ...string) (*Server, error) {
+	binary, err := lookServer()
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	dir, err = os.MkdirTemp(dir, "redis")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		Addr:   net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+		binary: binary,
+		log:    filepath.Join(dir, "log"),
+	}
+	s.args = append([]string{
+		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--logfile", s.log,
+		"--save", "",
+	}, args...)
+	return s, s.launch()
+}
+
+func lookServer() (string, error) {
+	for _, name := range []string{"redis-server", "valkey-server"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("neither redis-server nor valkey-server is on PATH")
+}
+
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// launch starts the process and waits until it serves.
+func (s *Server) launch() error {
+	s.cmd = exec.Command(s.binary, s.args...)
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.exited = make(chan struct{})
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		_ = cmd.Wait()
+		close(exited)
+	}(s.cmd, s.exited)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	client := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1})
+	defer func() { _ = client.Close() }()
+	pause := time.NewTicker(10 * time.Millisecond)
+	defer pause.Stop()
+	for {
+		err := client.Ping(ctx).Err()
+		if err == nil || redis.HasErrorPrefix(err, "NOAUTH") {
+			return nil
+		}
+		select {
+		case <-s.exited:
+			text, _ := os.ReadFile(s.log)
+			return fmt.Errorf("%s %v ended at once: %s", s.binary, s.args, text)
+		case <-ctx.Done():
+			s.stop()
+			return fmt.Errorf("%s did not serve in time: %w", s.binary, err)
+		case <-pause.C:
+		}
+	}
+}
+
+// Kill ends the process with SIGKILL and waits until it is gone.
+func (s *Server) Kill(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.cmd.Process.Kill())
+	<-s.exited
+}
+
+// Restart starts a killed server again, on the same port and data.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.launch())
+}
+
+// Pause stops the process as it is (SIGSTOP): connections stay, nothing answers.
+func (s *Server) Pause(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+// Resume lets a paused process go on.
+func (s *Server) Resume(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT))
+}
+
+func (s *Server) stop() {
+	_ = s.cmd.Process.Kill() // it may be gone already
+	<-s.exited
+	_ = os.RemoveAll(filepath.Dir(s.log))
+}
