@@ -51,7 +51,11 @@ func (f *fixture) another(t testing.TB, opts ...distkit.Option) *distkit.System 
 	}, opts...)
 	system, err := distkit.NewSystem(f.client, opts...)
 	require.NoError(t, err)
+	events := recordEvents(t, system)
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("events: %v", events.events)
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		_ = system.Shutdown(ctx) // tests that care look at its error themselves

@@ -326,7 +326,7 @@ func (a coordinator) onReturned(r *round) {
 			call.Text = true
 			again = true
 		default:
-			call.ambiguous = call.ambiguous || !call.Class.NotApplied()
+			call.ambiguous = call.ambiguous || call.Left() && !call.Class.NotApplied()
 			failed = call.Err
 		}
 	}
@@ -457,7 +457,7 @@ func (a coordinator) stopTimers() {
 func (c *coordinatorCell) abandon() {
 	if r := c.round; r != nil {
 		for _, call := range r.open() {
-			if !call.ambiguous && !r.inFlight {
+			if !call.ambiguous && !(r.inFlight && call.Left()) {
 				continue
 			}
 			for _, s := range call.slots {

@@ -73,6 +73,9 @@ func (r *request) recycle() {
 // answered reports whether anybody learns the outcome.
 func (r *request) answered() bool { return r.done != nil || r.sender != nil }
 
+// size is how many operations the request is.
+func (r *request) size() int { return max(1, len(r.parts)) }
+
 // claim takes the request for the engine; false if the caller has withdrawn.
 func (r *request) claim() bool { return r.state.CompareAndSwap(queued, claimed) }
 

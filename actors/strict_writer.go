@@ -10,17 +10,19 @@ import (
 
 // The strict writer: group commit of everything that strict key actors forward.
 //
-//	submit ─► queue ─► freeze ─► send ─► onReturned ─► callers
-//	            ▲                  ▲          │
-//	            │                  └─ again ──┤ unknown, no script, gap
-//	            └───────── thaw ──────────────┘ surely not applied
+//	submit ─► queue ─► load ─► send (freeze) ─► onReturned ─► callers
+//	            ▲               ▲                  │
+//	            │               └────── again ─────┤ unknown, no script, gap
+//	            └──────────── thaw ────────────────┘ surely not applied
 //
 // Invariants:
 //   - One batch is in flight; what arrives meanwhile is the next batch.
+//   - A batch freezes when it is about to be written: until then, while a
+//     connection is being made, callers may withdraw from it.
 //   - A batch whose fate is not known stays frozen and goes again under its
 //     number until an answer comes; later operations wait behind it.
 //   - A batch that surely was not applied is thawed: its operations go back to
-//     the head of the queue, where their callers may still withdraw.
+//     the head of the queue, where their callers may withdraw again.
 //   - On losing Redis the actor panics; the supervisor restarts it after the
 //     backoff. Everything it needs is in the cell.
 
@@ -40,18 +42,20 @@ type strictWriterCell struct {
 
 	// The rest is the actor's.
 	lane     lane
-	frozen   *strictBatch
+	batch    *strictBatch // loaded and not yet settled
 	inFlight bool
 	fault    fault
 }
 
-// strictBatch is a frozen batch and whom its results go to.
+// strictBatch is a batch and whom its results go to. While it is in flight,
+// frozen belongs to the goroutine that sends it.
 type strictBatch struct {
 	call      *store.Call
-	requests  []*request
-	ambiguous bool // some attempt may have been applied
-	delivered int  // requests that have their results, and are no longer ours
-	answered  int  // results that those took
+	loaded    []*request // taken off the queue
+	frozen    []*request // those of them that had not withdrawn when it was written
+	ambiguous bool       // some attempt may have been applied
+	delivered int        // frozen requests that have their results, and are no longer ours
+	answered  int        // results that those took
 }
 
 // strictReturned tells the writer that an attempt at its frozen batch ended.
@@ -109,11 +113,11 @@ func (a strictWriter) Receive(ctx actor.Context) {
 	}
 }
 
-// onStarted resumes what an earlier incarnation left: a frozen batch first.
+// onStarted resumes what an earlier incarnation left: its batch first.
 func (a strictWriter) onStarted() {
 	switch {
 	case a.inFlight: // its return is on the way
-	case a.frozen != nil:
+	case a.batch != nil:
 		a.send()
 	default:
 		a.next()
@@ -124,15 +128,15 @@ func (a strictWriter) onWake() {
 	a.mu.Lock()
 	a.woken = false
 	a.mu.Unlock()
-	if a.frozen == nil {
+	if a.batch == nil {
 		a.next()
 	}
 }
 
-// next freezes and sends what is queued, if anything is.
+// next loads and sends what is queued, if anything is.
 func (a strictWriter) next() {
-	a.freeze()
-	if a.frozen != nil {
+	a.load()
+	if a.batch != nil {
 		a.send()
 		return
 	}
@@ -144,43 +148,53 @@ func (a strictWriter) next() {
 	}
 }
 
-// freeze takes requests off the queue, at most maxOps operations, and makes
-// them the lane's next batch. A batch call is never split here.
-func (a strictWriter) freeze() {
+// load takes requests off the queue, at most maxOps operations, and makes them
+// the lane's next batch. A batch call is never split here.
+func (a strictWriter) load() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var taken int
-	batch := &strictBatch{}
-	ops := make([]store.KeyOp, 0, min(len(a.queue), maxOps))
+	taken, ops := 0, 0
 	for _, r := range a.queue {
-		if len(ops) > 0 && len(ops)+max(1, len(r.parts)) > maxOps {
+		if ops > 0 && ops+r.size() > maxOps {
 			break
 		}
 		taken++
+		ops += r.size()
+	}
+	if taken == 0 {
+		return
+	}
+	batch := &strictBatch{loaded: a.queue[:taken:taken]}
+	if a.queue = a.queue[taken:]; len(a.queue) == 0 {
+		a.queue = nil
+	}
+	batch.call = a.lane.next(nil)
+	batch.call.Freeze = batch.freeze
+	a.batch = batch
+}
+
+// freeze fixes the batch to the requests whose callers have not withdrawn.
+func (b *strictBatch) freeze() []store.KeyOp {
+	ops := make([]store.KeyOp, 0, len(b.loaded))
+	b.frozen = make([]*request, 0, len(b.loaded))
+	for _, r := range b.loaded {
 		if !r.claim() {
 			continue
 		}
-		batch.requests = append(batch.requests, r)
+		b.frozen = append(b.frozen, r)
 		if r.parts != nil {
 			ops = append(ops, r.parts...)
 		} else {
 			ops = append(ops, store.KeyOp{Key: r.key, Op: r.op})
 		}
 	}
-	clear(a.queue[:taken])
-	if a.queue = a.queue[taken:]; len(a.queue) == 0 {
-		a.queue = nil
-	}
-	if len(ops) > 0 {
-		batch.call = a.lane.next(ops)
-		a.frozen = batch
-	}
+	return ops
 }
 
-// send makes one attempt at the frozen batch, on a goroutine of its own: the
-// actor stays free to hear of its stop while Redis hangs.
+// send makes one attempt at the batch, on a goroutine of its own: the actor
+// stays free to hear of its stop while Redis hangs.
 func (a strictWriter) send() {
-	batch := a.frozen
+	batch := a.batch
 	a.inFlight = true
 	go func() {
 		a.store.Send(contextOfRequests, []*store.Call{batch.call}, nil)
@@ -199,7 +213,7 @@ func (a strictWriter) onReturned(batch *strictBatch) {
 	case call.Class == store.Applied:
 		batch.deliver(call.Results)
 		a.lane.ack(call)
-		a.frozen = nil
+		a.batch = nil
 		a.setTrouble(nil)
 		a.fault.succeeded(strictWriterName, a.observer)
 		a.next()
@@ -207,15 +221,13 @@ func (a strictWriter) onReturned(batch *strictBatch) {
 		call.Text = true
 		a.send()
 	case call.Class == store.Refused && !batch.ambiguous:
-		a.frozen = nil
+		a.batch = nil
 		a.fault.succeeded(strictWriterName, a.observer)
-		for _, r := range batch.requests {
-			r.settle(op.Result{Err: op.NotApplied(call.Err)})
-		}
+		batch.refuse(op.NotApplied(call.Err))
 		a.next()
 	default:
 		a.setTrouble(call.Err)
-		if call.Class.NotApplied() && !batch.ambiguous {
+		if !batch.ambiguous && (call.Class.NotApplied() || !call.Left()) {
 			a.thaw(batch)
 		} else {
 			batch.ambiguous = true
@@ -226,22 +238,38 @@ func (a strictWriter) onReturned(batch *strictBatch) {
 
 // thaw puts the requests of a batch that was not applied back in front.
 func (a strictWriter) thaw(batch *strictBatch) {
-	for _, r := range batch.requests {
+	left := batch.loaded
+	if batch.call.Left() {
+		left = batch.frozen
+	}
+	for _, r := range left {
 		r.thaw()
 	}
 	a.mu.Lock()
-	a.queue = append(batch.requests, a.queue...)
+	a.queue = append(left, a.queue...)
 	a.mu.Unlock()
-	a.frozen = nil
+	a.batch = nil
+}
+
+// refuse fails the requests of a batch that was not applied.
+func (b *strictBatch) refuse(err error) {
+	for _, r := range b.frozen {
+		r.settle(op.Result{Err: err})
+	}
+	if !b.call.Left() {
+		for _, r := range b.loaded {
+			r.fail(err)
+		}
+	}
 }
 
 // deliver gives each request its results, in the order of the batch. A second
 // delivery, after a panic in the first, goes on where that stopped: a request
 // that has its result may already serve another operation.
 func (b *strictBatch) deliver(results []op.Result) {
-	for b.delivered < len(b.requests) {
-		r := b.requests[b.delivered]
-		from, size := b.answered, max(1, len(r.parts))
+	for b.delivered < len(b.frozen) {
+		r := b.frozen[b.delivered]
+		from, size := b.answered, r.size()
 		b.delivered++
 		b.answered += size
 		if r.parts == nil {
@@ -256,8 +284,13 @@ func (b *strictBatch) deliver(results []op.Result) {
 // abandon settles what a stopped writer leaves: what may be on its way is
 // unknown, the rest was not applied.
 func (w *strictWriterCell) abandon() {
-	if batch := w.frozen; batch != nil {
-		for _, r := range batch.requests[batch.delivered:] {
+	if batch := w.batch; batch != nil {
+		waiting := batch.loaded
+		if !w.inFlight {
+			waiting = batch.frozen[batch.delivered:]
+		}
+		for _, r := range waiting {
+			r.fail(op.NotApplied(op.ErrClosed)) // the batch had not yet frozen
 			r.settle(op.Result{Err: op.Unknown(errStopped)})
 		}
 	}

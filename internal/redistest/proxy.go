@@ -1,7 +1,7 @@
 package redistest
 
 import (
-	"io"
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -18,8 +18,8 @@ type Proxy struct {
 
 	to       string
 	listener net.Listener
-	swallow  atomic.Int64 // every n-th reply chunk is lost; 0: none
-	replies  atomic.Int64
+	swallow  atomic.Int64 // the reply to every n-th script call is lost; 0: none
+	calls    atomic.Int64
 	lost     atomic.Int64
 
 	mu     sync.Mutex
@@ -40,7 +40,8 @@ func StartProxy(t testing.TB, to string) *Proxy {
 	return p
 }
 
-// Swallow makes the proxy lose every n-th reply from now on; 0 loses none.
+// Swallow makes the proxy lose the reply to every n-th script call from now on;
+// 0 loses none.
 func (p *Proxy) Swallow(n int64) { p.swallow.Store(n) }
 
 // Lost is how many replies were lost.
@@ -62,8 +63,20 @@ func (p *Proxy) accept() {
 			return
 		}
 		p.done.Add(2)
-		go p.pass(server, client, false)
-		go p.pass(client, server, true)
+		lose := new(atomic.Bool)
+		go p.pass(server, client, func(request []byte) bool {
+			if every := p.swallow.Load(); every > 0 && bytes.Contains(request, []byte("\r\neval")) {
+				lose.Store(p.calls.Add(1)%every == 0)
+			}
+			return true
+		})
+		go p.pass(client, server, func([]byte) bool {
+			if !lose.Load() {
+				return true
+			}
+			p.lost.Add(1)
+			return false
+		})
 	}
 }
 
@@ -79,23 +92,18 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	return !p.closed
 }
 
-// pass copies one direction until it ends, then closes both.
-func (p *Proxy) pass(to, from net.Conn, replies bool) {
+// pass copies one direction until it ends or see refuses a chunk, then closes both.
+func (p *Proxy) pass(to, from net.Conn, see func([]byte) bool) {
 	defer p.done.Done()
 	defer func() { _ = to.Close() }()
 	defer func() { _ = from.Close() }()
-	if !replies {
-		_, _ = io.Copy(to, from)
-		return
-	}
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
-		if every := p.swallow.Load(); n > 0 && every > 0 && p.replies.Add(1)%every == 0 {
-			p.lost.Add(1)
-			return
-		}
 		if n > 0 {
+			if !see(buffer[:n]) {
+				return
+			}
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return
 			}

@@ -17,8 +17,11 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/stretchr/testify/require"
 )
+
+func init() { logging.Disable() } // go-redis reports every failed dial, which tests provoke
 
 var shared struct {
 	sync.Once
@@ -58,12 +61,18 @@ func Main(m *testing.M, check func() error) {
 	os.Exit(code)
 }
 
-// Client returns a client of the shared Redis.
-func Client(t testing.TB) *redis.Client {
+// Options returns client options for the shared Redis.
+func Options(t testing.TB) *redis.Options {
 	t.Helper()
 	options, err := redis.ParseURL(URL(t))
 	require.NoError(t, err)
-	return NewClient(t, options)
+	return options
+}
+
+// Client returns a client of the shared Redis.
+func Client(t testing.TB) *redis.Client {
+	t.Helper()
+	return NewClient(t, Options(t))
 }
 
 // NewClient returns a client that is closed when the test ends.

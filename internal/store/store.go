@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/distkit/distkit-go/internal/op"
@@ -54,16 +55,34 @@ func New(client redis.UniversalClient, prefix, kind string) *Store {
 
 // Call is a frozen batch and, after Send, how the last attempt ended.
 type Call struct {
-	Writer string  // the writer's id, which names its ledger
-	Seq    int64   // the batch's number
-	Ops    []KeyOp // must not change once sent
-	Text   bool    // send the script's text, not its hash: after NoScript
+	Writer string // the writer's id, which names its ledger
+	Seq    int64  // the batch's number
+	Text   bool   // send the script's text, not its hash: after NoScript
+
+	// Ops are the operations; they must not change once the call has left.
+	// Where Freeze is set it gives them, once, when the first attempt is about
+	// to be written to a socket.
+	Ops    []KeyOp
+	Freeze func() []KeyOp
+	left   atomic.Bool
 
 	Class   Class
 	Results []op.Result // one an operation, where Class is Applied and Gap is not set
 	Gap     bool        // the ledger stands at Last, neither Seq nor Seq-1: nothing was applied
 	Last    int64
 	Err     error // the cause, where Class is not Applied
+}
+
+// Left reports whether any attempt came as far as being written. Until then
+// the call surely was not applied.
+func (c *Call) Left() bool { return c.left.Load() }
+
+// freeze is called when an attempt is about to be written.
+func (c *Call) freeze() []KeyOp {
+	if !c.left.Swap(true) && c.Freeze != nil {
+		c.Ops = c.Freeze()
+	}
+	return c.Ops
 }
 
 // Read is a set of keys to read and, after Send, their values.
@@ -84,10 +103,30 @@ type Value struct {
 // command is a command that the client library never sends a second time:
 // MaxRetries -1 does not stop a ClusterClient, nor a pipeline whose first
 // reply is LOADING or READONLY (go-redis v9.23, error.go shouldRetry).
-type command struct{ *redis.Cmd }
+//
+// Its last arguments, a call's operations, are made when the client asks for
+// them, which it does when it has a connection and writes. (A ClusterClient, or
+// a hook that looks at arguments, asks sooner: the call then counts as having
+// left sooner than need be.)
+type command struct {
+	*redis.Cmd
+	call *Call // nil for a command that is whole
+	args []any
+}
 
 // NoRetry implements redis.Cmder.
-func (command) NoRetry() bool { return true }
+func (*command) NoRetry() bool { return true }
+
+// Args implements redis.Cmder.
+func (c *command) Args() []any {
+	if c.args == nil {
+		c.args = c.Cmd.Args()
+		if c.call != nil {
+			c.args = appendOps(c.args, c.call.freeze())
+		}
+	}
+	return c.args
+}
 
 // Send makes one attempt at all calls and the read, in one round trip, and
 // fills in how each ended. The read, if any, is answered after the calls. The
@@ -115,7 +154,7 @@ func (s *Store) Send(ctx context.Context, calls []*Call, read *Read) {
 	}
 	s.exec(ctx, cmds)
 	for i, call := range calls {
-		call.finish(cmds[i].(command).Result())
+		call.finish(cmds[i].(*command).Result())
 	}
 	if read != nil {
 		read.finish(cmds[len(calls):])
@@ -138,29 +177,29 @@ func (s *Store) exec(ctx context.Context, cmds []redis.Cmder) {
 		_, err = pipe.Exec(ctx)
 	}
 	for _, cmd := range cmds { // an error of the pipeline itself, which go-redis does not give to each command
-		if err != nil && cmd.Err() == nil && cmd.(command).Val() == nil {
+		if err != nil && cmd.Err() == nil && cmd.(*command).Val() == nil {
 			cmd.SetErr(err)
 		}
 	}
 }
 
-func (s *Store) applyCmd(ctx context.Context, call *Call) command {
+func (s *Store) applyCmd(ctx context.Context, call *Call) *command {
 	name, script := "evalsha", applySHA
 	if call.Text {
 		name, script = "eval", lua.Apply
 	}
-	args := make([]any, 0, 7+3*len(call.Ops))
-	args = append(args, name, script, 2, s.container, LedgerName(s.container, call.Writer), call.Seq, ledgerTTL)
-	return command{redis.NewCmd(ctx, appendOps(args, call.Ops)...)}
+	args := append(make([]any, 0, 7+3*len(call.Ops)),
+		name, script, 2, s.container, LedgerName(s.container, call.Writer), call.Seq, ledgerTTL)
+	return &command{Cmd: redis.NewCmd(ctx, args...), call: call}
 }
 
-func (s *Store) readCmd(ctx context.Context, keys []string) command {
+func (s *Store) readCmd(ctx context.Context, keys []string) *command {
 	args := make([]any, 0, 2+len(keys))
 	args = append(args, "hmget", s.container)
 	for i := range keys {
 		args = append(args, &keys[i])
 	}
-	return command{redis.NewCmd(ctx, args...)}
+	return &command{Cmd: redis.NewCmd(ctx, args...)}
 }
 
 // finish reads the reply of apply.lua.
@@ -202,7 +241,7 @@ func results(payload string, ops []KeyOp) []op.Result {
 func (r *Read) finish(cmds []redis.Cmder) {
 	r.Values, r.Class, r.Err = make([]Value, 0, len(r.Keys)), Applied, nil
 	for _, cmd := range cmds {
-		reply, err := cmd.(command).Result()
+		reply, err := cmd.(*command).Result()
 		fields, ok := reply.([]any)
 		size := min(maxFields, len(r.Keys)-len(r.Values))
 		switch {
@@ -235,7 +274,7 @@ func (s *Store) Retire(ctx context.Context, writers []string) error {
 	cmds := make([]redis.Cmder, 0, len(writers))
 	for _, writer := range writers {
 		ledger := LedgerName(s.container, writer)
-		cmds = append(cmds, command{redis.NewCmd(ctx, "pexpire", ledger, retiredTTL.Milliseconds())})
+		cmds = append(cmds, &command{Cmd: redis.NewCmd(ctx, "pexpire", ledger, retiredTTL.Milliseconds())})
 	}
 	if len(cmds) == 0 {
 		return nil
