@@ -111,6 +111,9 @@ type UnflushedError struct {
 
 // Error counts the changes and shows the first few.
 func (e *UnflushedError) Error() string {
+	if len(e.Changes) == 0 {
+		return fmt.Sprintf("distkit: the wait ended before everything was written: %v", e.Cause)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "distkit: %d lax changes were not written", len(e.Changes))
 	if e.Cause != nil {
@@ -128,12 +131,10 @@ func (e *UnflushedError) Error() string {
 		}
 		fmt.Fprintf(&b, "%s%q %s: %v", sep, c.Key, how, c.Err)
 	}
-	switch more := len(e.Changes) - shown; {
-	case more > 0:
-		fmt.Fprintf(&b, ", and %d more)", more)
-	case len(e.Changes) > 0:
-		b.WriteByte(')')
+	if more := len(e.Changes) - shown; more > 0 {
+		fmt.Fprintf(&b, ", and %d more", more)
 	}
+	b.WriteByte(')')
 	return b.String()
 }
 

@@ -32,7 +32,6 @@ type coordinatorCell struct {
 	box      *mailbox
 	store    *store.Store
 	observer Observer
-	gone     *sync.WaitGroup
 	keys     func() []*laxCell // every live lax key
 	started  time.Time         // zero of the coordinator's clock
 
@@ -159,7 +158,6 @@ func (a coordinator) Receive(ctx actor.Context) {
 		a.onRefreshOver()
 	case *actor.Stopped:
 		a.stopTimers()
-		a.gone.Done()
 	}
 }
 

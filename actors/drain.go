@@ -37,9 +37,10 @@ func (e *Engine) flushAll(ctx context.Context, cells []*laxCell) ([]Unflushed, e
 
 // shutdown is the state of Shutdown: the first call does it, others wait.
 type shutdown struct {
-	once sync.Once
-	done chan struct{}
-	left []Unflushed
+	once  sync.Once
+	done  chan struct{}
+	left  []Unflushed
+	cause error // the end of the context, if that came first
 }
 
 // Shutdown refuses new operations, writes and settles those accepted, and
@@ -47,21 +48,23 @@ type shutdown struct {
 // is not, or not known to be, in Redis is returned, and every caller still
 // waiting is answered. Further calls wait for the first and return the same.
 func (e *Engine) Shutdown(ctx context.Context) ([]Unflushed, error) {
+	s := &e.shutdown
 	first := false
-	e.shutdown.once.Do(func() { first = true })
+	s.once.Do(func() { first = true })
 	if first {
-		e.shutdown.left = e.stop(ctx)
-		close(e.shutdown.done)
+		s.left, s.cause = e.stop(ctx)
+		close(s.done)
+		return s.left, s.cause
 	}
 	select {
-	case <-e.shutdown.done:
-		return e.shutdown.left, nil
+	case <-s.done:
+		return s.left, s.cause
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-func (e *Engine) stop(ctx context.Context) []Unflushed {
+func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {
 	e.closed.Store(true)
 	strict, lax := e.strict.close(), e.lax.close()
 	for _, c := range strict {
@@ -71,7 +74,9 @@ func (e *Engine) stop(ctx context.Context) []Unflushed {
 		c.box.seal()
 	}
 	refused, err := e.flushAll(ctx, lax)
-	drained := err == nil && e.drain(ctx, strict)
+	if err == nil {
+		err = e.drain(ctx, strict)
+	}
 
 	// Nothing runs any more after this: the cells are ours to read.
 	e.supervisor.cancel()
@@ -89,14 +94,14 @@ func (e *Engine) stop(ctx context.Context) []Unflushed {
 
 	left := append(refused, e.abandon(strict, lax)...)
 	slices.SortStableFunc(left, func(a, b Unflushed) int { return strings.Compare(a.Key, b.Key) })
-	if drained {
+	if err == nil {
 		e.retire(ctx)
 	}
-	return left
+	return left, err
 }
 
 // drain waits until every strict operation and every Clear has its answer.
-func (e *Engine) drain(ctx context.Context, cells []*strictCell) bool {
+func (e *Engine) drain(ctx context.Context, cells []*strictCell) error {
 	b := newBarrier(len(cells))
 	for _, c := range cells {
 		c.box.PostUserMessage(b)
@@ -109,10 +114,10 @@ func (e *Engine) drain(ctx context.Context, cells []*strictCell) bool {
 		select {
 		case <-settled():
 		case <-ctx.Done():
-			return false
+			return ctx.Err()
 		}
 	}
-	return true
+	return nil
 }
 
 // stop ends the actors of the mailboxes and waits for it. That takes no time

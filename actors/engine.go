@@ -94,11 +94,11 @@ func New(cfg Config) (*Engine, error) {
 	e.addresses = addresses{engine: e}
 
 	e.writer = &strictWriterCell{
-		box: &mailbox{}, observer: cfg.Observer, gone: &e.ownGone, lane: newLane(),
+		box: &mailbox{gone: &e.ownGone}, observer: cfg.Observer, lane: newLane(),
 		store: store.New(cfg.Client, cfg.Prefix, Strict.String()),
 	}
 	e.flush = &coordinatorCell{
-		box: &mailbox{}, observer: cfg.Observer, gone: &e.ownGone, keys: e.lax.all, started: time.Now(),
+		box: &mailbox{gone: &e.ownGone}, observer: cfg.Observer, keys: e.lax.all, started: time.Now(),
 		store:      store.New(cfg.Client, cfg.Prefix, Lax.String()),
 		allowedLag: cfg.AllowedLag, refreshWait: cfg.RefreshWait, maxStaleness: cfg.MaxStaleness,
 	}
@@ -111,31 +111,31 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e.lax.born = func(c *laxCell) { e.spawnKey(&c.cell, Lax, laxKey{c}) }
 	return e, errors.Join(
-		e.spawn("strict-writer", e.writer.box, &e.ownGone, strictWriter{e.writer}),
-		e.spawn("flush-coordinator", e.flush.box, &e.ownGone, coordinator{e.flush}))
+		e.spawn("strict-writer", e.writer.box, strictWriter{e.writer}),
+		e.spawn("flush-coordinator", e.flush.box, coordinator{e.flush}))
 }
 
 func (e *Engine) newCell(key string) cell {
-	return cell{key: key, box: mailbox{inline: true}, gone: &e.keysGone}
+	return cell{key: key, box: mailbox{inline: true, gone: &e.keysGone}}
 }
 
 func (e *Engine) spawnKey(c *cell, kind Kind, a actor.Actor) {
-	if err := e.spawn(kind.String()+"/"+c.key, &c.box, &e.keysGone, a); err != nil {
+	if err := e.spawn(kind.String()+"/"+c.key, &c.box, a); err != nil {
 		panic(err) // a name taken, where the supervisor's is ours alone and a key has one cell
 	}
 }
 
 // spawn starts an actor of ours as a child of the supervisor. Every
 // incarnation is the same value: state lives in the cell that it points to.
-func (e *Engine) spawn(name string, box *mailbox, gone *sync.WaitGroup, a actor.Actor) error {
+func (e *Engine) spawn(name string, box *mailbox, a actor.Actor) error {
 	props := actor.PropsFromProducer(func() actor.Actor { return a },
 		actor.WithMailbox(func() actor.Mailbox { return box }),
 		actor.WithSpawnFunc(func(system *actor.ActorSystem, id string, props *actor.Props, _ actor.SpawnerContext) (*actor.PID, error) {
 			return actor.DefaultSpawner(system, id, props, e.parent)
 		}))
-	gone.Add(1)
+	box.gone.Add(1)
 	if _, err := e.parent.SpawnNamed(props, e.name+"/"+name); err != nil {
-		gone.Done()
+		box.gone.Done()
 		return fmt.Errorf("distkit: start actor %s: %w", name, err)
 	}
 	return nil

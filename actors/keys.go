@@ -2,12 +2,10 @@ package actors
 
 import "sync"
 
-// cell is what every key has: its name, its mailbox, and whom to tell when its
-// actor has stopped.
+// cell is what every key has: its name and its actor's mailbox.
 type cell struct {
-	key  string
-	box  mailbox
-	gone *sync.WaitGroup
+	key string
+	box mailbox
 }
 
 // keyspace finds the cell of a key, and brings it and its actor to life on the

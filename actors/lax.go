@@ -93,8 +93,6 @@ func (a laxKey) Receive(ctx actor.Context) {
 		a.serveParked(false)
 	case *actor.Restarting:
 		a.onRestarting()
-	case *actor.Stopped:
-		a.gone.Done()
 	}
 }
 
@@ -163,18 +161,18 @@ func (a laxKey) serve(r *request, anyAge bool) bool {
 	return true
 }
 
-// viewServes reports whether the view is fit to answer from; where it is not,
-// a read has been asked for.
+// viewServes reports whether the view is fit to answer from. Where it is not, or
+// only because Redis is away, a read has been asked for.
 func (a laxKey) viewServes(anyAge bool) bool {
 	if !a.viewKnown() {
 		a.askRead()
 		return false
 	}
-	if a.viewFromRemote() && a.flush.age(a.seen) > a.allowedAge() {
-		a.askRead()
-		return !a.asked || anyAge || a.flush.away.Load()
+	if anyAge || !a.viewFromRemote() || a.flush.age(a.seen) <= a.allowedAge() {
+		return true
 	}
-	return true
+	a.askRead()
+	return !a.asked || a.flush.away.Load()
 }
 
 // stale reports whether the view is older than the user allows.

@@ -134,10 +134,10 @@ func (a laxKey) setAside(m *mutation, err error) {
 	if c.verb == nothing { // reported before a panic
 		return
 	}
-	m.change = change{}
 	a.refused = fmt.Errorf("redis refused an earlier change of %q by %d: %w", a.key, c.amount(), err)
-	a.flush.observer.DeltaRefused(a.key, c.amount(), c.verb == assign, err)
 	a.passBarriers(m, &Unflushed{Key: a.key, N: c.amount(), Assign: c.verb == assign, Err: err})
+	m.change = change{}
+	a.flush.observer.DeltaRefused(a.key, c.amount(), c.verb == assign, err)
 }
 
 // restore puts back what a refused Del or Clear had dropped, before the
@@ -181,11 +181,11 @@ func (a *laxCell) left(unhandled []any) []Unflushed {
 			left = append(left, Unflushed{Key: a.key, N: c.amount(), Assign: c.verb == assign, Err: err})
 		}
 	}
-	notApplied := op.NotApplied(op.ErrClosed)
+	notApplied := op.NotApplied(op.Hint(op.ErrClosed, a.flush.lastTrouble()))
 	if m := a.flight; m != nil {
 		err := notApplied
 		if m.ambiguous {
-			err = op.Unknown(errStopped)
+			err = op.Unknown(op.Hint(errStopped, a.flush.lastTrouble()))
 		}
 		note(m.change, err)
 		note(m.dropped, err)

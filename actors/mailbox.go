@@ -20,6 +20,7 @@ import (
 // mu guards every field below it. It is never held while a message is handled.
 type mailbox struct {
 	inline  bool
+	gone    *sync.WaitGroup      // told when the actor has stopped
 	invoker actor.MessageInvoker // set before the first message is handled
 
 	mu        sync.Mutex
@@ -159,6 +160,9 @@ func (m *mailbox) handle(message any, system bool) {
 		m.setSuspended(true)
 	case *actor.ResumeMailbox:
 		m.setSuspended(false)
+	case *actor.Stop:
+		m.invoker.InvokeSystemMessage(message)
+		m.gone.Done() // our actors have no children to wait for
 	default:
 		if system {
 			m.invoker.InvokeSystemMessage(message)

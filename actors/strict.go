@@ -25,8 +25,6 @@ func (a strictKey) Receive(ctx actor.Context) {
 		message.pass(nil)
 	case *actor.Restarting:
 		a.onRestarting()
-	case *actor.Stopped:
-		a.gone.Done()
 	}
 }
 

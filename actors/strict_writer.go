@@ -31,7 +31,6 @@ type strictWriterCell struct {
 	box      *mailbox
 	store    *store.Store
 	observer Observer
-	gone     *sync.WaitGroup
 
 	mu      sync.Mutex
 	queue   []*request
@@ -108,8 +107,6 @@ func (a strictWriter) Receive(ctx actor.Context) {
 		a.onWake()
 	case strictReturned:
 		a.onReturned(message.batch)
-	case *actor.Stopped:
-		a.gone.Done()
 	}
 }
 

@@ -73,7 +73,7 @@ func play(ctx context.Context, cfg config, console *console) (good bool, err err
 	if err != nil {
 		return false, err
 	}
-	console.printf("A ticket shop on %s, prefix %q: %d visitors and %d buyers for %v, without Redis for %v.",
+	console.printf("A ticket shop on %s, prefix %q:\n%d visitors and %d buyers for %v, without Redis for %v.\n",
 		server.name, server.prefix, cfg.workers, cfg.workers, cfg.duration, cfg.outage)
 	defer system.Subscribe(console.event)()
 
@@ -165,9 +165,6 @@ func takeAway(ctx context.Context, cfg config, proxy *proxy, console *console) e
 func shutdown(ctx context.Context, system *distkit.System) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
-	if err := system.Flush(ctx); err != nil {
-		return errors.Join(fmt.Errorf("flush: %w", err), system.Shutdown(ctx))
-	}
 	if err := system.Shutdown(ctx); err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}

@@ -60,10 +60,12 @@ func (s *service) report(ctx context.Context, server *server, console *console) 
 	good := printTable(console, rows)
 
 	b, slowest := &s.buyers, time.Duration(s.lax.slowest.Load())
-	console.printf("\npage views: %s counted, %s errors; the slowest answer took %v",
+	console.printf("\npage views  %s counted, %s errors; the slowest answer took %v",
 		group(s.total(func(show *show) *atomic.Int64 { return &show.viewed })), group(s.lax.failed.Load()), slowest.Round(100*time.Microsecond))
-	console.printf("purchases:  %s calls: %s sold, %s sold out, %s not applied, %s unknown; %s answered after %v to %v",
-		group(b.calls.Load()), group(b.purchases.Load()), group(b.soldOut.Load()), group(b.notApplied.Load()), group(b.unknown.Load()), group(b.late.Load()), slow, patience)
+	console.printf("purchases   %s calls: %s sold, %s sold out; %s answered after %v or more",
+		group(b.calls.Load()), group(b.purchases.Load()), group(b.soldOut.Load()), group(b.late.Load()), slow)
+	console.printf("            given up after %v: %s not applied, %s outcome unknown",
+		patience, group(b.notApplied.Load()), group(b.unknown.Load()))
 
 	if n := s.lax.failed.Load(); n > 0 {
 		console.printf("WRONG: %s page views failed; a lax counter counts on without Redis", group(n))
@@ -78,17 +80,17 @@ func (s *service) report(ctx context.Context, server *server, console *console) 
 
 // printTable reports whether every row agrees.
 func printTable(console *console, rows []row) bool {
-	const layout = "%-16s %-6s %8s %10s %8s  %-17s %10s  %s"
+	const layout = "%-15s %-6s %6s %10s %7s  %-16s %10s%s"
 	console.printf("\nWhat was asked, and what Redis holds (by HGET):\n\n"+layout,
 		"counter", "kind", "start", "asked", "unknown", "expected", "in Redis", "")
 	good := true
 	for _, r := range rows {
-		expected, verdict := group(r.least), "ok"
+		expected, verdict := group(r.least), " ok"
 		if r.least != r.most {
 			expected += " to " + group(r.most)
 		}
 		if !r.ok() {
-			verdict, good = "DIFFERS", false
+			verdict, good = " DIFFERS", false
 		}
 		console.printf(layout, r.counter, r.kind, group(r.start), signed(r.asked), signed(r.unknown), expected, group(r.redis), verdict)
 	}

@@ -29,6 +29,7 @@ func openServer(ctx context.Context, cfg config) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	opts.DialerRetries = 1 // the progress is not to hang on a server that died
 	s.direct = redis.NewClient(opts)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -70,7 +71,8 @@ func (s *server) options(url string) (*redis.Options, error) {
 func (s *server) proxied() *redis.Client {
 	opts := *s.direct.Options()
 	opts.Network, opts.Addr = "tcp", s.proxy.addr
-	opts.Dialer = nil // the default is tied to the address it was made for
+	opts.Dialer = nil      // the default is tied to the address it was made for
+	opts.DialerRetries = 0 // the default again
 	return redis.NewClient(&opts)
 }
 

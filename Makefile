@@ -1,0 +1,61 @@
+GOLANGCI_LINT_VERSION := v2.15.0
+# The version is in the name, so that another version is another file to make.
+GOLANGCI_LINT := $(CURDIR)/.tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+# The benchmarks are a module of their own: what they need, users do not get.
+MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod))
+
+GOTESTFLAGS ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@echo 'make TARGET, where TARGET is one of'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Further flags: make test GOTESTFLAGS='-v -run Lax', make demo ARGS=-h."
+	@echo 'Tests, cover and bench use the Redis at REDIS_URL, or start one for the run.'
+
+.PHONY: demo
+demo: ## Run the demo
+	go run ./cmd/demo $(ARGS)
+
+.PHONY: test
+test: ## Run all tests
+	scripts/with-redis go test -count=1 $(GOTESTFLAGS) ./...
+
+.PHONY: test-race
+test-race: ## Run all tests under the race detector
+	scripts/with-redis go test -race -count=1 $(GOTESTFLAGS) ./...
+
+.PHONY: bench
+bench: ## Run the benchmarks
+ifeq ($(wildcard bench/go.mod),)
+	@echo 'There are no benchmarks: bench/go.mod is missing.' >&2; exit 1
+else
+	cd bench && ../scripts/with-redis go test -run '^$$' -bench . -benchmem $(GOTESTFLAGS) ./...
+endif
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Check format, go vet and golangci-lint
+	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then \
+		echo 'gofmt -w these:' >&2; echo "$$files" >&2; exit 1; fi
+	@set -e; for module in $(MODULES); do (set -x; cd $$module; go vet ./...; $(GOLANGCI_LINT) run ./...); done
+
+$(GOLANGCI_LINT):
+	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv $(CURDIR)/.tools/golangci-lint $@
+
+.PHONY: cover
+cover: ## Print how much of the library's packages all tests cover
+	scripts/with-redis scripts/cover $(GOTESTFLAGS)
+
+.PHONY: redis-up
+redis-up: ## Start a Redis on port 16379 that stays
+	@scripts/redis-up
+
+.PHONY: redis-down
+redis-down: ## Stop it
+	@scripts/redis-down
