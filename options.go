@@ -63,6 +63,7 @@ func WithMaxStaleness(d time.Duration) Option { return func(o *options) { o.maxS
 
 // WithPassivation sets after which idle time a counter with nothing pending
 // may leave memory; its PIDs stay valid. Default: 1 minute; 0 turns it off.
+// In this version counters stay in memory.
 func WithPassivation(idle time.Duration) Option { return func(o *options) { o.passivation = idle } }
 
 // WithBackoff sets the delays before a writer that has lost Redis is restarted:
