@@ -94,7 +94,7 @@ func New(cfg Config) (*Engine, error) {
 	e.addresses = addresses{engine: e}
 
 	e.writer = &strictWriterCell{
-		box: &mailbox{gone: &e.ownGone}, observer: cfg.Observer, lane: newLane(),
+		box: &mailbox{inline: true, gone: &e.ownGone}, observer: cfg.Observer, lane: newLane(),
 		store: store.New(cfg.Client, cfg.Prefix, Strict.String()),
 	}
 	e.flush = &coordinatorCell{

@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,9 +48,20 @@ func URL(t testing.TB) string {
 }
 
 // Main runs a package's tests and stops the shared server, if it was started
-// here. Call it from TestMain; check, which may be nil, looks for leaks first.
+// here; interrupted, it stops every server. Call it from TestMain; check, which
+// may be nil, looks for leaks at the end.
 func Main(m *testing.M, check func() error) {
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if _, ok := <-interrupted; ok {
+			stopAll()
+			os.Exit(130)
+		}
+	}()
 	code := m.Run()
+	signal.Stop(interrupted)
+	close(interrupted)
 	if shared.server != nil {
 		shared.server.stop()
 	}

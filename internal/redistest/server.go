@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,9 +30,13 @@ type Server struct {
 }
 
 // Start starts a server, with further command line arguments, and stops it
-// when the test ends.
+// when the test ends. Without a server on PATH (the shared Redis may be
+// elsewhere, or in Docker) the test is skipped.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	if _, err := lookServer(); err != nil {
+		t.Skipf("this test needs a Redis server of its own to treat badly, and %v", err)
+	}
 	s, err := start(t.TempDir(), args...)
 	require.NoError(t, err)
 	t.Cleanup(s.stop)
@@ -66,6 +71,17 @@ func start(dir string, args ...string) (*Server, error) {
 	return s, s.launch()
 }
 
+// running holds the processes that have not ended: process id -> *os.Process.
+var running sync.Map
+
+// stopAll ends them, paused ones too, when the tests are interrupted.
+func stopAll() {
+	running.Range(func(_, process any) bool {
+		_ = process.(*os.Process).Kill()
+		return true
+	})
+}
+
 func lookServer() (string, error) {
 	for _, name := range []string{"redis-server", "valkey-server"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -91,8 +107,10 @@ func (s *Server) launch() error {
 		return err
 	}
 	s.exited = make(chan struct{})
+	running.Store(s.cmd.Process.Pid, s.cmd.Process)
 	go func(cmd *exec.Cmd, exited chan struct{}) {
 		_ = cmd.Wait()
+		running.Delete(cmd.Process.Pid)
 		close(exited)
 	}(s.cmd, s.exited)
 
