@@ -32,6 +32,7 @@ type coordinatorCell struct {
 	box      *mailbox
 	store    *store.Store
 	observer Observer
+	failAt   failPoint
 	keys     func() []*laxCell // every live lax key
 	started  time.Time         // zero of the coordinator's clock
 
@@ -166,7 +167,7 @@ func (a coordinator) Receive(ctx actor.Context) {
 func (a coordinator) onStarted() {
 	switch r := a.round; {
 	case r == nil:
-		a.step()
+		a.onWake()
 	case r.inFlight: // its return is on the way
 	case r.frozen:
 		a.send()
@@ -180,6 +181,7 @@ func (a coordinator) onWake() {
 	a.woken = false
 	reads := len(a.reads) > 0
 	a.mu.Unlock()
+	a.failAt.at("coordinator: woken")
 	if reads && a.refresh == nil && !a.away.Load() {
 		a.refresh = time.AfterFunc(a.refreshWait, func() { a.box.PostUserMessage(refreshOver{}) })
 	}
@@ -273,7 +275,9 @@ func (a coordinator) onGathered(r *round) {
 	if r != a.round || r.frozen {
 		return
 	}
+	a.failAt.at("coordinator: gathered")
 	r.freeze(&a.lanes)
+	a.failAt.at("coordinator: frozen")
 	if len(r.calls) == 0 && len(r.reads) == 0 {
 		a.round = nil
 		a.step()
@@ -310,6 +314,7 @@ func (a coordinator) send() {
 // where Redis has shown that it is there, after a restart where it has not.
 func (a coordinator) onReturned(r *round) {
 	r.inFlight = false
+	a.failAt.at("coordinator: returned")
 	var failed error
 	again := false
 	for _, call := range r.open() {
@@ -339,6 +344,7 @@ func (a coordinator) onReturned(r *round) {
 	case again:
 		a.send()
 	default:
+		a.failAt.at("coordinator: settled")
 		a.round = nil
 		a.step()
 	}
@@ -372,6 +378,7 @@ func (a coordinator) settle(r *round, call *laxCall) {
 		if !wiped {
 			result = call.Results[i]
 		}
+		a.failAt.at("coordinator: settling")
 		settlements[i] = settlement{mutation: s.flight(), result: result, sent: r.sent}
 		s.cell.box.PostUserMessage(&settlements[i])
 	}

@@ -39,6 +39,8 @@ type Config struct {
 	// Decode reads a message of Proto.Actor code; Encode makes the reply to it.
 	Decode func(message any) (op.Op, error)
 	Encode func(op.Op, op.Result) any
+
+	failAt failPoint
 }
 
 // Kind is one of the two kinds of counters.
@@ -94,11 +96,11 @@ func New(cfg Config) (*Engine, error) {
 	e.addresses = addresses{engine: e}
 
 	e.writer = &strictWriterCell{
-		box: &mailbox{inline: true, gone: &e.ownGone}, observer: cfg.Observer, lane: newLane(),
+		box: &mailbox{inline: true, gone: &e.ownGone}, observer: cfg.Observer, failAt: cfg.failAt, lane: newLane(),
 		store: store.New(cfg.Client, cfg.Prefix, Strict.String()),
 	}
 	e.flush = &coordinatorCell{
-		box: &mailbox{gone: &e.ownGone}, observer: cfg.Observer, keys: e.lax.all, started: time.Now(),
+		box: &mailbox{gone: &e.ownGone}, observer: cfg.Observer, failAt: cfg.failAt, keys: e.lax.all, started: time.Now(),
 		store:      store.New(cfg.Client, cfg.Prefix, Lax.String()),
 		allowedLag: cfg.AllowedLag, refreshWait: cfg.RefreshWait, maxStaleness: cfg.MaxStaleness,
 	}

@@ -138,7 +138,9 @@ func (a laxKey) serve(r *request, anyAge bool) bool {
 		return false
 	}
 	a.serving, a.decided = r, false
+	a.flush.failAt.at("lax key: serving")
 	if r.claim() {
+		a.flush.failAt.at("lax key: claimed")
 		switch {
 		case r.view != nil:
 			*r.view = a.look()
@@ -150,11 +152,13 @@ func (a laxKey) serve(r *request, anyAge bool) bool {
 			a.decide(op.Result{Err: op.NotApplied(a.staleness())})
 		case r.op.Kind == op.Del:
 			a.del(r)
+			a.flush.failAt.at("lax key: del queued")
 			a.serving = nil
 			return true
 		default:
 			a.apply(r)
 		}
+		a.flush.failAt.at("lax key: decided")
 		a.answer()
 	}
 	a.serving = nil
@@ -228,6 +232,7 @@ func (a laxKey) apply(r *request) {
 	}
 	a.open.change = folded
 	a.decide(op.Result{N: after, Old: view, Applied: true})
+	a.flush.failAt.at("lax key: folded")
 	a.markDirty()
 }
 
@@ -264,6 +269,7 @@ func (a laxKey) askRead() {
 
 func (a laxKey) onSeen(s *seenValue) {
 	a.asked = false
+	a.flush.failAt.at("lax key: read answered")
 	switch {
 	case s.refused != nil:
 		a.failParked(op.NotApplied(s.refused))
@@ -304,6 +310,7 @@ func (a laxKey) onRestarting() {
 		case a.decided:
 			r.settle(a.outcome)
 		case !a.holds(r):
+			r.claim()
 			r.settle(op.Result{Err: op.NotApplied(errPanicked)})
 		}
 		a.serving = nil

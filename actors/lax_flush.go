@@ -58,6 +58,7 @@ func (a laxKey) onGather(g *gather) {
 	if g.slot.gathered { // before a panic
 		return
 	}
+	a.flush.failAt.at("lax key: gathering")
 	if g.wipe {
 		a.gatherWipe(g.slot)
 	} else {
@@ -68,6 +69,7 @@ func (a laxKey) onGather(g *gather) {
 			a.flight = &g.slot.mutation
 		}
 	}
+	a.flush.failAt.at("lax key: gathered")
 	g.slot.gathered = true
 	g.round.arrive(a.flush)
 }
@@ -76,6 +78,9 @@ func (a laxKey) onGather(g *gather) {
 // not yet sent stays, as one that comes after the Clear.
 func (a laxKey) gatherWipe(s *slot) {
 	m := &s.mutation
+	if m.verb == wipe { // before a panic
+		return
+	}
 	m.verb = wipe
 	if a.flight != nil {
 		m.dropped, a.flight.dropped = a.flight.dropped, change{}
@@ -96,6 +101,7 @@ func (a laxKey) gatherWipe(s *slot) {
 // each step leaves nothing to do for the next time.
 func (a laxKey) onSettlement(s *settlement) {
 	m, err := s.mutation, s.result.Err
+	a.flush.failAt.at("lax key: settling")
 	if a.flight == m {
 		a.flight = nil
 		a.known = err == nil
@@ -106,6 +112,7 @@ func (a laxKey) onSettlement(s *settlement) {
 			a.remote = 0
 		}
 	}
+	a.flush.failAt.at("lax key: landed")
 	if m.request != nil {
 		r := m.request
 		m.request = nil
@@ -123,6 +130,7 @@ func (a laxKey) onSettlement(s *settlement) {
 	default:
 		a.setAside(m, err)
 	}
+	a.flush.failAt.at("lax key: settled")
 	a.sendNext()
 	a.serveParked(false)
 }

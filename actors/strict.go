@@ -9,7 +9,7 @@ import (
 type strictCell struct {
 	cell
 	writer  *strictWriterCell
-	current *request // being handled; left behind by a panic
+	current *request // to be forwarded; left behind by a panic
 }
 
 // strictKey is the actor of one strict counter: it takes the key's operations
@@ -30,12 +30,13 @@ func (a strictKey) Receive(ctx actor.Context) {
 
 func (a strictKey) onRequest(r *request) {
 	a.current = r
+	a.writer.failAt.at("strict key: before forward")
+	a.current = nil // from here on it is the writer's, and soon another operation's
 	forward(r, a.writer)
-	a.current = nil
+	a.writer.failAt.at("strict key: after forward")
 }
 
-// onRestarting answers the operation during which the actor panicked, unless
-// the writer has it already.
+// onRestarting answers the operation that a panic kept from being forwarded.
 func (a strictKey) onRestarting() {
 	if r := a.current; r != nil {
 		a.current = nil

@@ -31,6 +31,7 @@ type strictWriterCell struct {
 	box      *mailbox
 	store    *store.Store
 	observer Observer
+	failAt   failPoint
 
 	mu      sync.Mutex
 	queue   []*request
@@ -125,6 +126,7 @@ func (a strictWriter) onWake() {
 	a.mu.Lock()
 	a.woken = false
 	a.mu.Unlock()
+	a.failAt.at("strict writer: woken")
 	if a.batch == nil {
 		a.next()
 	}
@@ -133,6 +135,7 @@ func (a strictWriter) onWake() {
 // next loads and sends what is queued, if anything is.
 func (a strictWriter) next() {
 	a.load()
+	a.failAt.at("strict writer: loaded")
 	if a.batch != nil {
 		a.send()
 		return
@@ -201,6 +204,7 @@ func (a strictWriter) send() {
 
 func (a strictWriter) onReturned(batch *strictBatch) {
 	a.inFlight = false
+	a.failAt.at("strict writer: returned")
 	call := batch.call
 	switch {
 	case call.Gap:
@@ -208,9 +212,11 @@ func (a strictWriter) onReturned(batch *strictBatch) {
 		batch.ambiguous = false
 		a.send()
 	case call.Class == store.Applied:
-		batch.deliver(call.Results)
+		batch.deliver(call.Results, a.failAt)
+		a.failAt.at("strict writer: delivered")
 		a.lane.ack(call)
 		a.batch = nil
+		a.failAt.at("strict writer: settled")
 		a.setTrouble(nil)
 		a.fault.succeeded(strictWriterName, a.observer)
 		a.next()
@@ -263,8 +269,9 @@ func (b *strictBatch) refuse(err error) {
 // deliver gives each request its results, in the order of the batch. A second
 // delivery, after a panic in the first, goes on where that stopped: a request
 // that has its result may already serve another operation.
-func (b *strictBatch) deliver(results []op.Result) {
+func (b *strictBatch) deliver(results []op.Result, failAt failPoint) {
 	for b.delivered < len(b.frozen) {
+		failAt.at("strict writer: delivering")
 		r := b.frozen[b.delivered]
 		from, size := b.answered, r.size()
 		b.delivered++

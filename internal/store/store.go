@@ -166,6 +166,8 @@ func (s *Store) exec(ctx context.Context, cmds []redis.Cmder) {
 	err := alive(ctx)
 	switch {
 	case err != nil:
+	case len(cmds) == 0:
+		return
 	case len(cmds) == 1:
 		_ = s.client.Process(ctx, cmds[0]) // the command holds its error
 		return
