@@ -52,6 +52,10 @@ $(GOLANGCI_LINT):
 cover: ## Print how much of the library's packages all tests cover
 	scripts/with-redis scripts/cover $(GOTESTFLAGS)
 
+.PHONY: chaos
+chaos: ## Run the fault suite in its long form, about half an hour
+	scripts/with-redis scripts/chaos $(ARGS)
+
 .PHONY: redis-up
 redis-up: ## Start a Redis on port 16379 that stays
 	@scripts/redis-up

@@ -1,0 +1,158 @@
+package faults_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/distkit/distkit-go/internal/chaos"
+	"github.com/distkit/distkit-go/internal/redistest"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// TestProxy proves the first promise on a bad network: whatever happens to
+// requests, replies and connections between the library and Redis, a counter
+// holds in the end what its callers were told, to the last increment.
+//
+//	callers ─► System ─┬─► toxiproxy ─┬─► wire ─► Redis
+//	                   └──────────────┘
+//
+// It goes in epochs: callers work on a new System while faults come, then the
+// rest of the faults end, the System flushes and shuts down, requests held
+// back until then are delivered, and every counter is compared. In odd epochs
+// the flush and the shutdown have to get through the faults, too.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	run := chaos.Begin(t, "TestProxy")
+	batches := int64(run.Scale(6_000, 1_000_000))
+	end := endOf(t, run, 10*time.Second, 10*time.Minute)
+
+	direct, addr := sharedRedis(t)
+	p := &proxied{run: run, direct: direct, prefix: redistest.Prefix(t, direct)}
+	p.wire = startWire(t, addr, run.Rand(1))
+	p.toxics = startToxics(t, p.wire.addr)
+	p.dials = run.Rand(2)
+	epochs := uint64(0)
+	for p.wire.scripts.Load() < batches && time.Now().Before(end) && !t.Failed() {
+		epochs++
+		p.epoch(t, epochs, min(batches, p.wire.scripts.Load()+2_000), end)
+	}
+	run.Cases(int(p.wire.scripts.Load()))
+	run.Faults(p.wire.faults() + int(p.toxics.count.Load()) + int(p.refused.Load()))
+	t.Logf("%d epochs, %d batches; toxics %d, connections refused %d; %v; strict %+v, lax %+v",
+		epochs, p.wire.scripts.Load(), p.toxics.count.Load(), p.refused.Load(), p.wire, p.tally[0], p.tally[1])
+	if t.Failed() {
+		return
+	}
+	for fault := resetBefore; fault < blackHole; fault++ {
+		require.Positive(t, p.wire.injured[fault].Load(), "a kind of fault never came")
+	}
+}
+
+// endOf is when a test has to stop starting things: after its form's share of
+// time, and a minute before go test would panic.
+func endOf(t *testing.T, run *chaos.Run, short, long time.Duration) time.Time {
+	end := time.Now().Add(short)
+	if run.Long() {
+		end = time.Now().Add(long)
+	}
+	if limit, ok := t.Deadline(); ok && limit.Add(-time.Minute).Before(end) {
+		end = limit.Add(-time.Minute)
+	}
+	return end
+}
+
+// proxied is what the epochs share.
+type proxied struct {
+	run    *chaos.Run
+	direct *redis.Client
+	prefix string
+	wire   *wire
+	toxics *toxics
+	tally  [len(kinds)]tally
+
+	mu      sync.Mutex
+	dials   *rand.Rand
+	harmful bool
+	refused atomic.Int64
+}
+
+// dial chooses the way of a new connection: through toxiproxy or past it,
+// since a reset does not travel through; or to a port where nobody listens.
+func (p *proxied) dial() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.dials.IntN(20)
+	switch {
+	case n == 0 && p.harmful:
+		p.refused.Add(1)
+		return "127.0.0.1:1"
+	case n < 8:
+		return p.toxics.addr()
+	default:
+		return p.wire.addr
+	}
+}
+
+// hurt begins the faults; heal ends them.
+func (p *proxied) hurt(t testing.TB, epoch uint64) (heal func()) {
+	p.mu.Lock()
+	p.harmful = true
+	p.mu.Unlock()
+	p.wire.hurt(0.03)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	rng := p.run.Rand(epoch<<8 | 0xff)
+	go func() { ended <- p.toxics.run(ctx, rng) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		p.mu.Lock()
+		p.harmful = false
+		p.mu.Unlock()
+		p.wire.heal()
+	})
+}
+
+// epoch runs callers until the wire has passed as many script calls in all.
+func (p *proxied) epoch(t *testing.T, epoch uint64, until int64, end time.Time) {
+	l, closeClient := newLoad(t, p.run, p.direct, fmt.Sprintf("%s-%d", p.prefix, epoch), p.dial)
+	defer closeClient()
+	heal := p.hurt(t, epoch)
+	defer heal()
+
+	var stop atomic.Bool
+	p.wire.whenPassed(until, time.Until(end), func() { stop.Store(true) })
+	l.callers(epoch, &stop)
+
+	if epoch%2 == 0 {
+		heal()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := l.system.Flush(ctx); err != nil {
+		p.run.Violation("Flush at the end of %s: %v", l.prefix, err)
+	}
+	if err := l.system.Shutdown(ctx); err != nil {
+		p.run.Violation("Shutdown of %s: %v", l.prefix, err)
+	}
+	heal()
+	l.compare(ctx, "after the shutdown")
+	p.wire.deliverHeld()
+	l.compare(ctx, "after late deliveries")
+	for kind := range l.told {
+		for k := range l.told[kind] {
+			p.tally[kind].add(&l.told[kind][k])
+		}
+	}
+	for _, kind := range kinds {
+		p.direct.Del(ctx, l.prefix+":"+kind)
+	}
+}

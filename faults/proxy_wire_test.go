@@ -1,0 +1,401 @@
+package faults_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// wire is a proxy before Redis that knows requests from replies, and so can do
+// what toxiproxy cannot: break a connection at a chosen point of one exchange.
+//
+//	client ─► wire ─► Redis
+//	    request ─┬─ resetBefore: gone before Redis sees it
+//	             ├─ resetDuring: Redis gets a part of it
+//	             ├─ late: Redis gets it when the connection is long gone
+//	             ├─ blackHole: nothing moves, the connection stays; then it does
+//	             ├─ delayed: some milliseconds, before it or before the reply
+//	             ├─ resetAfter: Redis has it, nobody waits for the reply
+//	    reply  ──┼─ swallowed: it came, and goes nowhere
+//	             └─ cut: the client gets a part of it
+//
+// Faults are drawn by the seed, one for each burst that carries a script or a
+// read, while the wire is harmful.
+type wire struct {
+	addr, to string
+	listener net.Listener
+	done     sync.WaitGroup
+
+	scripts atomic.Int64                 // script calls that Redis was given
+	goal    atomic.Pointer[goal]         // to be told of when they are enough
+	injured [wireFaults]atomic.Int64     // faults by kind
+	latest  [len(lateFates)]atomic.Int64 // what became of late requests
+
+	mu       sync.Mutex
+	rng      *rand.Rand
+	harm     float64 // chance of a fault for each burst; 0 heals
+	healed   chan struct{}
+	underway sync.WaitGroup // faults that have not run their course
+	conns    map[net.Conn]struct{}
+	held     []*heldRequest
+	closed   bool
+}
+
+type wireFault int
+
+const (
+	none wireFault = iota
+	resetBefore
+	resetDuring
+	resetAfter
+	swallowed
+	cut
+	delayed
+	late
+	blackHole
+	wireFaults
+)
+
+// wireWeights are how often each fault is drawn, relative to the others. A
+// black hole costs a read timeout, the others next to nothing.
+var wireWeights = [wireFaults]int{
+	resetBefore: 10, resetDuring: 15, resetAfter: 15, swallowed: 20, cut: 15, delayed: 10, late: 20, blackHole: 2,
+}
+
+// heldRequest waits to be delivered late, over the connection it was meant for.
+type heldRequest struct {
+	server net.Conn
+	out    *bufio.Reader
+	burst  *burst
+	due    int64 // the script call before which it goes; afterAll: when told so
+}
+
+const afterAll = 1 << 62
+
+// lateFates are what the script may answer to a late request.
+var lateFates = [...]string{"A ", "R ", "G ", ""}
+
+// startWire starts a wire to the Redis at the address to; it ends with the test.
+func startWire(t testing.TB, to string, rng *rand.Rand) *wire {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	w := &wire{addr: listener.Addr().String(), to: to, listener: listener, rng: rng, conns: map[net.Conn]struct{}{}}
+	w.healed = make(chan struct{})
+	close(w.healed)
+	w.done.Add(1)
+	go w.accept()
+	t.Cleanup(w.close)
+	return w
+}
+
+// hurt makes each burst meet a fault with the chance given.
+func (w *wire) hurt(chance float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.harm, w.healed = chance, make(chan struct{})
+}
+
+// heal ends every fault: what a delay or a black hole holds is on its way when
+// it returns. Requests held for later stay held.
+func (w *wire) heal() {
+	w.mu.Lock()
+	if w.harm > 0 {
+		w.harm = 0
+		close(w.healed)
+	}
+	w.mu.Unlock()
+	w.underway.Wait()
+}
+
+// faults is how many were injected.
+func (w *wire) faults() int {
+	n := int64(0)
+	for i := range w.injured {
+		n += w.injured[i].Load()
+	}
+	return int(n)
+}
+
+func (w *wire) String() string {
+	names := [wireFaults]string{"", "reset before", "reset during", "reset after", "swallowed", "cut", "delayed", "late", "black hole"}
+	var b strings.Builder
+	for i := resetBefore; i < wireFaults; i++ {
+		fmt.Fprintf(&b, "%s %d, ", names[i], w.injured[i].Load())
+	}
+	fmt.Fprintf(&b, "late requests applied %d, found applied %d, met a gap %d, without a script %d",
+		w.latest[0].Load(), w.latest[1].Load(), w.latest[2].Load(), w.latest[3].Load())
+	return b.String()
+}
+
+func (w *wire) accept() {
+	defer w.done.Done()
+	for {
+		client, err := w.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", w.to)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		if !w.keep(client, server) {
+			return
+		}
+		w.done.Add(1)
+		go w.serve(client, server)
+	}
+}
+
+func (w *wire) keep(conns ...net.Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, conn := range conns {
+		if w.closed {
+			_ = conn.Close()
+		} else {
+			w.conns[conn] = struct{}{}
+		}
+	}
+	return !w.closed
+}
+
+func (w *wire) drop(conn net.Conn) {
+	_ = conn.Close()
+	w.mu.Lock()
+	delete(w.conns, conn)
+	w.mu.Unlock()
+}
+
+// abort closes a connection with a reset instead of a farewell.
+func (w *wire) abort(conn net.Conn) {
+	_ = conn.(*net.TCPConn).SetLinger(0)
+	w.drop(conn)
+}
+
+// serve passes bursts and replies in turn, until one side ends or a fault does.
+func (w *wire) serve(client, server net.Conn) {
+	defer w.done.Done()
+	defer w.drop(client)
+	in, out := bufio.NewReaderSize(client, 64<<10), bufio.NewReaderSize(server, 64<<10)
+	for {
+		b, err := readBurst(in)
+		if err != nil { // a part of a request is Redis's to judge, as it would be without us
+			_, _ = server.Write(b.bytes)
+			w.drop(server)
+			return
+		}
+		x := &exchange{wire: w, client: client, server: server, out: out, burst: b}
+		x.fault, x.at, x.pause = w.draw(b)
+		goesOn := x.run()
+		if x.fault != none {
+			w.underway.Done()
+		}
+		if !goesOn {
+			if x.fault != late {
+				w.drop(server)
+			}
+			return
+		}
+	}
+}
+
+// draw chooses the fault of one burst: what, where in it (from 0 to 1), how long.
+func (w *wire) draw(b *burst) (f wireFault, at float64, pause time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.harm == 0 || !b.worthy() && !b.greeting || w.rng.Float64() >= w.harm {
+		return none, 0, 0
+	}
+	total := 0
+	for _, weight := range wireWeights {
+		total += weight
+	}
+	n := w.rng.IntN(total)
+	for n >= wireWeights[f] {
+		n -= wireWeights[f]
+		f++
+	}
+	if b.greeting && (f == late || f == blackHole) {
+		f = resetBefore // a handshake is not worth a timeout
+	}
+	w.underway.Add(1)
+	w.injured[f].Add(1)
+	at = w.rng.Float64()
+	if pause = time.Duration(1+w.rng.IntN(20)) * time.Millisecond; f == blackHole {
+		pause = readTimeout + time.Duration(w.rng.IntN(150))*time.Millisecond
+	}
+	return f, at, pause
+}
+
+// exchange is one burst and its replies.
+type exchange struct {
+	*wire
+	client, server net.Conn
+	out            *bufio.Reader
+	burst          *burst
+	fault          wireFault
+	at             float64
+	pause          time.Duration
+}
+
+// run passes the exchange on, with its fault; false ends the connection.
+func (x *exchange) run() bool {
+	request := x.burst.bytes
+	switch x.fault {
+	case resetBefore:
+		x.abort(x.client)
+		return false
+	case resetDuring:
+		_, _ = x.server.Write(request[:part(request, x.at)])
+		x.abort(x.client)
+		return false
+	case late:
+		x.hold()
+		x.abort(x.client)
+		return false
+	case blackHole:
+		x.rest()
+	case delayed:
+		if x.at < 0.5 {
+			x.rest()
+		}
+	}
+	x.deliverDue(x.count(x.burst))
+	if _, err := x.server.Write(request); err != nil {
+		return false
+	}
+	if x.fault == resetAfter {
+		x.abort(x.client)
+		return false
+	}
+	replies, err := readReplies(x.out, x.burst.commands)
+	switch {
+	case err != nil || x.fault == swallowed:
+		return false
+	case x.fault == cut:
+		_, _ = x.client.Write(replies[:part(replies, x.at)])
+		return false
+	case x.fault == delayed && x.at >= 0.5:
+		x.rest()
+	}
+	_, err = x.client.Write(replies)
+	return err == nil
+}
+
+// part is a length between nothing and all.
+func part(bytes []byte, at float64) int { return int(at * float64(len(bytes))) }
+
+// rest waits for the fault's pause, or for the wire to heal.
+func (x *exchange) rest() {
+	x.mu.Lock()
+	healed := x.healed
+	x.mu.Unlock()
+	timer := time.NewTimer(x.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-healed:
+	}
+}
+
+// hold keeps the burst and its connection to Redis for later: for one of the
+// next script calls, or for after everything.
+func (x *exchange) hold() {
+	due := int64(afterAll)
+	if x.at < 0.75 {
+		due = x.scripts.Load() + 1 + int64(x.at*8)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.held = append(x.held, &heldRequest{server: x.server, out: x.out, burst: x.burst, due: due})
+}
+
+// goal is a number of script calls, and what to do when it is reached.
+type goal struct {
+	scripts int64
+	reached func()
+	timer   *time.Timer
+}
+
+// whenPassed calls reached once: when Redis was given so many script calls in
+// all, or after the time given.
+func (w *wire) whenPassed(scripts int64, limit time.Duration, reached func()) {
+	reached = sync.OnceFunc(reached)
+	w.goal.Store(&goal{scripts, reached, time.AfterFunc(limit, reached)})
+}
+
+// count counts a burst's script calls.
+func (w *wire) count(b *burst) int64 {
+	now := w.scripts.Add(int64(b.scripts))
+	if g := w.goal.Load(); g != nil && now >= g.scripts && w.goal.CompareAndSwap(g, nil) {
+		g.timer.Stop()
+		g.reached()
+	}
+	return now
+}
+
+// deliverDue delivers the held requests whose time has come.
+func (w *wire) deliverDue(now int64) {
+	w.mu.Lock()
+	var due []*heldRequest
+	kept := w.held[:0]
+	for _, h := range w.held {
+		if h.due <= now {
+			due = append(due, h)
+		} else {
+			kept = append(kept, h)
+		}
+	}
+	clear(w.held[len(kept):])
+	w.held = kept
+	w.mu.Unlock()
+	for _, h := range due {
+		w.deliver(h)
+	}
+}
+
+// deliverHeld delivers everything that is still held.
+func (w *wire) deliverHeld() { w.deliverDue(afterAll) }
+
+// deliver hands Redis a late request and waits until it is carried out.
+func (w *wire) deliver(h *heldRequest) {
+	defer w.drop(h.server)
+	w.count(h.burst)
+	if _, err := h.server.Write(h.burst.bytes); err != nil {
+		return
+	}
+	reply, err := readReplies(h.out, h.burst.commands)
+	if err != nil {
+		return
+	}
+	_, text, _ := bytes.Cut(reply, []byte("\r\n")) // after the length
+	for i, fate := range lateFates {
+		if bytes.HasPrefix(text, []byte(fate)) {
+			w.latest[i].Add(1)
+			return
+		}
+	}
+}
+
+func (w *wire) close() {
+	_ = w.listener.Close()
+	w.heal()
+	w.mu.Lock()
+	w.closed = true
+	for conn := range w.conns {
+		_ = conn.Close()
+	}
+	w.mu.Unlock()
+	w.done.Wait()
+}

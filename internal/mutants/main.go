@@ -1,0 +1,118 @@
+// Command mutants sabotages a copy of the tree, one sabotage at a time, and
+// runs the test that must notice. It prints a table, and fails unless every
+// mutant was killed. make chaos runs it.
+//
+// The list is in list.go: what is replaced by what, and the test. A sabotage
+// whose text is no longer in its file is an error, so the list cannot rot.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+func main() {
+	only := flag.String("only", "", "run the mutants whose name matches this regular expression")
+	limit := flag.Duration("limit", 2*time.Minute, "how long a mutant's test may take; one that hangs is killed, and so is the mutant")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	survivors, err := run(ctx, *only, *limit)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(2)
+	}
+	if survivors > 0 {
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, only string, limit time.Duration) (survivors int, err error) {
+	wanted, err := regexp.Compile(only)
+	if err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := os.CopyFS(dir, tree(".")); err != nil {
+		return 0, err
+	}
+	killed := 0
+	for _, m := range mutants {
+		if !wanted.MatchString(m.name) {
+			continue
+		}
+		start := time.Now()
+		verdict, err := m.try(ctx, dir, limit)
+		if err != nil {
+			return survivors, fmt.Errorf("%s: %w", m.name, err)
+		}
+		if verdict == "SURVIVED" {
+			survivors++
+		} else {
+			killed++
+		}
+		fmt.Printf("%-62s %-9s %5.1fs  %s %s\n", m.name, verdict, time.Since(start).Seconds(), m.pkg, m.run)
+	}
+	fmt.Printf("%d mutants, %d killed\n", killed+survivors, killed)
+	return survivors, ctx.Err()
+}
+
+// try applies the mutant to the copy, runs its test, and takes it back.
+func (m mutant) try(ctx context.Context, dir string, limit time.Duration) (verdict string, err error) {
+	path := filepath.Join(dir, m.file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	if strings.Count(string(text), m.old) != 1 {
+		return "", fmt.Errorf("%s holds the text to replace %d times, not once: %q", m.file, strings.Count(string(text), m.old), m.old)
+	}
+	sabotaged := strings.Replace(string(text), m.old, m.new, 1)
+	if strings.Contains(m.new, "io.EOF") {
+		sabotaged = strings.Replace(sabotaged, "\t\"errors\"\n", "\t\"errors\"\n\t\"io\"\n", 1)
+	}
+	if err := os.WriteFile(path, []byte(sabotaged), 0o644); err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.WriteFile(path, text, 0o644)) }()
+
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "vet", "-unreachable=false", "./"+filepath.Dir(m.file))
+	build.Dir = dir
+	if output, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("the mutant does not build: %s", output)
+	}
+	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout", limit.String(), "-run", m.run, "-v", m.pkg)
+	test.Dir = dir
+	test.Cancel = func() error { return test.Process.Signal(os.Interrupt) } // the tests stop what they started
+	test.WaitDelay = 10 * time.Second
+	output, err := test.CombinedOutput()
+	switch {
+	case err == nil && !bytes.Contains(output, []byte("--- PASS: ")):
+		return "", fmt.Errorf("no test of %s matches %s", m.pkg, m.run)
+	case err == nil:
+		return "SURVIVED", nil
+	default:
+		return "killed", nil
+	}
+}
+
+// tree is the project without what a copy does not need.
+func tree(root string) fsWithout {
+	return fsWithout{os.DirFS(root)}
+}
