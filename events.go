@@ -64,8 +64,8 @@ type ActorPanicked struct {
 	Err   error
 }
 
-// EventsDropped: subscribers were slower than events came, and N are missing
-// here. They are all in the log.
+// EventsDropped: subscribers, or the log, were slower than events came, and N
+// are missing in both.
 type EventsDropped struct{ N int }
 
 func (e WriterFailed) String() string {
@@ -148,7 +148,6 @@ func (e *events) publish(event Event) {
 	defer e.mu.Unlock()
 	if len(e.queue) == maxEvents {
 		e.dropped++
-		e.logger.Log(context.Background(), event.level(), "distkit: "+event.String())
 		return
 	}
 	e.queue = append(e.queue, event)
@@ -174,7 +173,7 @@ func (e *events) deliver() {
 		}
 		e.mu.Unlock()
 		for _, event := range batch {
-			e.logger.Log(context.Background(), event.level(), "distkit: "+event.String())
+			e.call(e.log, event)
 			for _, f := range to {
 				e.call(f, event)
 			}
@@ -185,12 +184,14 @@ func (e *events) deliver() {
 	e.idle.Broadcast()
 }
 
-// call shields the delivery from a subscriber that panics.
+func (e *events) log(event Event) {
+	e.logger.Log(context.Background(), event.level(), "distkit: "+event.String())
+}
+
+// call shields the delivery from a subscriber, or a log handler, that panics.
 func (e *events) call(f func(Event), event Event) {
 	defer func() {
-		if reason := recover(); reason != nil {
-			e.logger.Error("distkit: a subscriber panicked", "event", event.String(), "panic", reason)
-		}
+		_ = recover() // it is the subscriber's own affair, and the log may be what panicked
 	}()
 	f(event)
 }

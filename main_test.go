@@ -54,7 +54,9 @@ func (f *fixture) another(t testing.TB, opts ...distkit.Option) *distkit.System 
 	events := recordEvents(t, system)
 	t.Cleanup(func() {
 		if t.Failed() {
+			events.mu.Lock()
 			t.Logf("events: %v", events.events)
+			events.mu.Unlock()
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go/actors"
@@ -106,7 +107,8 @@ func (s *System) Flush(ctx context.Context) error {
 // changes that are not, or not known to be, in Redis. A call to Redis that
 // hangs then ends with the client's own timeouts.
 //
-// Calling it again waits for the first call and returns the same.
+// Calling it again waits for the first call and returns the same. At the end it
+// waits for subscribers to have their events, for a second at most.
 func (s *System) Shutdown(ctx context.Context) error {
 	if s == nil || s.engine == nil {
 		return nil
@@ -115,7 +117,9 @@ func (s *System) Shutdown(ctx context.Context) error {
 		return errNilContext
 	}
 	err := unflushed(s.engine.Shutdown(ctx))
-	s.events.wait(ctx)
+	delivered, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	s.events.wait(delivered)
 	if s.ownsActors {
 		s.stopActors.Do(s.actorSystem.Shutdown)
 	}

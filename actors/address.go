@@ -35,7 +35,7 @@ var _ actor.Process = address{}
 // PID returns the address of a counter for Proto.Actor code.
 func (e *Engine) PID(kind Kind, key string) *actor.PID {
 	a := address{e, kind, key}
-	name := e.name + "/" + kind.String() + "/" + key + "/address"
+	name := e.name + "/" + kind.String() + ":" + key // no key holds a ':', so no actor is named so
 	registry := e.cfg.ActorSystem.ProcessRegistry
 
 	e.addresses.mu.Lock()
@@ -49,7 +49,10 @@ func (e *Engine) PID(kind Kind, key string) *actor.PID {
 	if e.addresses.pids == nil {
 		e.addresses.pids = map[address]*actor.PID{}
 	}
-	pid, _ := registry.Add(a, name)
+	pid, absent := registry.Add(a, name)
+	if !absent {
+		panic("distkit: address taken: " + name) // the supervisor's name is ours alone
+	}
 	e.addresses.pids[a] = pid
 	return pid
 }

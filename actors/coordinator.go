@@ -86,8 +86,12 @@ func (c *coordinatorCell) age(at time.Duration) time.Duration { return c.now() -
 
 func (c *coordinatorCell) now() time.Duration { return time.Since(c.started) }
 
-func (c *coordinatorCell) markDirty(cell *laxCell) {
-	c.ask(func() { c.dirty = append(c.dirty, cell) })
+// markDirty asks for the cell to be gathered at the next tick, or at once.
+func (c *coordinatorCell) markDirty(cell *laxCell, now bool) {
+	c.ask(func() {
+		c.dirty = append(c.dirty, cell)
+		c.flush = c.flush || now
+	})
 }
 
 func (c *coordinatorCell) askRead(cell *laxCell) {
@@ -182,10 +186,17 @@ func (a coordinator) onWake() {
 	reads := len(a.reads) > 0
 	a.mu.Unlock()
 	a.failAt.at("coordinator: woken")
-	if reads && a.refresh == nil && !a.away.Load() {
-		a.refresh = time.AfterFunc(a.refreshWait, func() { a.box.PostUserMessage(refreshOver{}) })
+	if reads {
+		a.startRefresh()
 	}
 	a.step()
+}
+
+// startRefresh bounds the wait for the reads asked for.
+func (a coordinator) startRefresh() {
+	if a.refresh == nil && !a.away.Load() {
+		a.refresh = time.AfterFunc(a.refreshWait, func() { a.box.PostUserMessage(refreshOver{}) })
+	}
 }
 
 // step starts a round if none is under way and something is to be done now,
@@ -234,6 +245,9 @@ func (a coordinator) step() {
 		r.slots[len(dels)+i].cell = cell
 	}
 	a.mu.Unlock()
+	if len(r.reads) > 0 {
+		a.startRefresh() // the last one ended with an earlier read
+	}
 	a.gather(r, r.slots[len(dels):], false)
 }
 
@@ -404,7 +418,12 @@ func (a coordinator) settleReads(r *round) error {
 	default:
 		return read.Err
 	}
-	a.stopRefresh()
+	a.mu.Lock()
+	more := len(a.reads) > 0
+	a.mu.Unlock()
+	if !more {
+		a.stopRefresh()
+	}
 	answers := make([]seenValue, len(cells))
 	for i, cell := range cells {
 		answers[i].sent = r.sent
@@ -462,7 +481,7 @@ func (a coordinator) stopTimers() {
 func (c *coordinatorCell) abandon() {
 	if r := c.round; r != nil {
 		for _, call := range r.open() {
-			if !call.ambiguous && !(r.inFlight && call.Left()) {
+			if !call.ambiguous && (!r.inFlight || call.Revoke()) {
 				continue
 			}
 			for _, s := range call.slots {

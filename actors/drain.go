@@ -52,8 +52,8 @@ func (e *Engine) Shutdown(ctx context.Context) ([]Unflushed, error) {
 	first := false
 	s.once.Do(func() { first = true })
 	if first {
+		defer close(s.done)
 		s.left, s.cause = e.stop(ctx)
-		close(s.done)
 		return s.left, s.cause
 	}
 	select {
@@ -152,9 +152,21 @@ func (e *Engine) abandon(strict []*strictCell, lax []*laxCell) []Unflushed {
 	return left
 }
 
-// retire shortens the lives of our ledgers in Redis. They expire by themselves
-// if it fails, only later.
+// retire shortens the lives of our ledgers in Redis, within ctx. They expire by
+// themselves if it fails, only later.
 func (e *Engine) retire(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.retireLedgers(ctx)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func (e *Engine) retireLedgers(ctx context.Context) {
 	for _, own := range []struct {
 		store *store.Store
 		lanes []lane

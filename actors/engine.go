@@ -105,11 +105,11 @@ func New(cfg Config) (*Engine, error) {
 		allowedLag: cfg.AllowedLag, refreshWait: cfg.RefreshWait, maxStaleness: cfg.MaxStaleness,
 	}
 	e.strict.fresh = func(key string) *strictCell {
-		return &strictCell{cell: e.newCell(key), writer: e.writer}
+		return &strictCell{cell: e.newCell(key, false), writer: e.writer}
 	}
 	e.strict.born = func(c *strictCell) { e.spawnKey(&c.cell, Strict, strictKey{c}) }
 	e.lax.fresh = func(key string) *laxCell {
-		return &laxCell{cell: e.newCell(key), flush: e.flush}
+		return &laxCell{cell: e.newCell(key, true), flush: e.flush}
 	}
 	e.lax.born = func(c *laxCell) { e.spawnKey(&c.cell, Lax, laxKey{c}) }
 	return e, errors.Join(
@@ -117,8 +117,8 @@ func New(cfg Config) (*Engine, error) {
 		e.spawn("flush-coordinator", e.flush.box, coordinator{e.flush}))
 }
 
-func (e *Engine) newCell(key string) cell {
-	return cell{key: key, box: mailbox{inline: true, gone: &e.keysGone}}
+func (e *Engine) newCell(key string, folds bool) cell {
+	return cell{key: key, box: mailbox{inline: true, folds: folds, gone: &e.keysGone}}
 }
 
 func (e *Engine) spawnKey(c *cell, kind Kind, a actor.Actor) {
@@ -167,6 +167,7 @@ func (e *Engine) Do(ctx context.Context, kind Kind, key string, o op.Op) op.Resu
 		return op.Result{Err: op.NotApplied(err)}
 	}
 	r := newCall(key, o)
+	r.local = kind == Lax && o.Kind != op.Del
 	if !e.offer(kind, key, r) {
 		r.recycle()
 		return op.Result{Err: op.NotApplied(op.ErrClosed)}
@@ -202,7 +203,7 @@ func (e *Engine) View(ctx context.Context, key string) (View, error) {
 	}
 	var view View
 	r := newCall(key, op.Op{Kind: op.Get})
-	r.view = &view
+	r.view, r.local = &view, true
 	if !e.offer(Lax, key, r) {
 		return View{}, op.NotApplied(op.ErrClosed)
 	}
@@ -246,7 +247,10 @@ func (e *Engine) clearStrict(r *request) {
 	}
 	r.arrivals.Store(int32(len(busy)) + 1)
 	for _, c := range busy {
-		c.box.PostUserMessage(r)
+		if !c.box.offer(r) {
+			r.fail(op.NotApplied(op.ErrClosed)) // it can no longer reach the writer
+			return
+		}
 	}
 	forward(r, e.writer)
 }
@@ -297,6 +301,7 @@ func (e *Engine) doEach(ctx context.Context, ops []store.KeyOp, results []op.Res
 	calls := make([]*request, len(ops))
 	for i := range ops {
 		r := newCall(ops[i].Key, ops[i].Op)
+		r.local = true
 		calls[i] = r
 		if !e.offer(Lax, r.key, r) {
 			r.fail(op.NotApplied(op.ErrClosed))

@@ -36,6 +36,7 @@ type laxCell struct {
 	asked  bool          // the coordinator owes us a read
 	remote int64         // the last total seen in Redis
 	seen   time.Duration // when, by the coordinator's clock
+	flown  time.Duration // when flight was gathered
 
 	flight *mutation      // frozen, at the coordinator
 	dels   []*mutation    // Dels that wait for flight to settle
@@ -105,15 +106,9 @@ func (a laxKey) onRequest(r *request) {
 // park queues a request behind those that wait. Increments that nobody waits
 // for fold, so that parking costs memory by the callers, not by the messages.
 func (a laxKey) park(r *request) {
-	if a.parked.len() > 0 && r.op.Kind == op.Inc && !r.answered() {
-		if last := *a.parked.last(); last.op.Kind == op.Inc && !last.answered() {
-			if sum, ok := op.Add(last.op.N, r.op.N); ok {
-				last.op.N = sum
-				return
-			}
-		}
+	if a.parked.len() == 0 || !foldInto(*a.parked.last(), r) {
+		a.parked.push(r)
 	}
-	a.parked.push(r)
 }
 
 // serveParked serves what is parked, in order, until one has to go on waiting.
@@ -172,11 +167,11 @@ func (a laxKey) viewServes(anyAge bool) bool {
 		a.askRead()
 		return false
 	}
-	if anyAge || !a.viewFromRemote() || a.flush.age(a.seen) <= a.allowedAge() {
+	if anyAge || !a.viewFromRemote() || a.fresh() {
 		return true
 	}
 	a.askRead()
-	return !a.asked || a.flush.away.Load()
+	return a.flush.away.Load()
 }
 
 // stale reports whether the view is older than the user allows.
@@ -258,10 +253,10 @@ func changeOf(o op.Op, view int64) (c change, applies bool) {
 	}
 }
 
-// askRead asks the coordinator for the value in Redis, unless a change is in
-// flight, whose result will bring it.
+// askRead asks the coordinator for the value in Redis. Where a change is in
+// flight its result will be sooner; the read then bounds the wait for it.
 func (a laxKey) askRead() {
-	if !a.asked && a.flight == nil {
+	if !a.asked {
 		a.asked = true
 		a.flush.askRead(a.laxCell)
 	}

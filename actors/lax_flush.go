@@ -21,7 +21,7 @@ func (a laxKey) sendNext() {
 	switch {
 	case a.flight != nil:
 	case len(a.dels) > 0:
-		a.flight = a.dels[0]
+		a.flight, a.flown = a.dels[0], a.flush.now()
 		if a.dels = a.dels[1:]; len(a.dels) == 0 {
 			a.dels = nil
 		}
@@ -34,7 +34,7 @@ func (a laxKey) sendNext() {
 func (a laxKey) markDirty() {
 	if !a.dirty && a.open.verb != nothing && a.flight == nil && len(a.dels) == 0 {
 		a.dirty = true
-		a.flush.markDirty(a.laxCell)
+		a.flush.markDirty(a.laxCell, len(a.open.barriers) > 0)
 	}
 }
 
@@ -43,6 +43,7 @@ func (a laxKey) attach(b *barrier) {
 	switch {
 	case a.open.verb != nothing:
 		a.open.barriers = append(a.open.barriers, b)
+		a.flush.flushNow()
 	case len(a.dels) > 0:
 		last := a.dels[len(a.dels)-1]
 		last.barriers = append(last.barriers, b)
@@ -66,7 +67,7 @@ func (a laxKey) onGather(g *gather) {
 		if a.flight == nil && len(a.dels) == 0 && a.open.verb != nothing {
 			g.slot.mutation = a.open
 			a.open = mutation{}
-			a.flight = &g.slot.mutation
+			a.flight, a.flown = &g.slot.mutation, a.flush.now()
 		}
 	}
 	a.flush.failAt.at("lax key: gathered")
@@ -93,7 +94,7 @@ func (a laxKey) gatherWipe(s *slot) {
 	m.barriers = a.open.barriers
 	a.open = mutation{}
 	if a.flight == nil {
-		a.flight = m
+		a.flight, a.flown = m, a.flush.now()
 	}
 }
 

@@ -36,14 +36,24 @@ func (a *laxCell) viewFromRemote() bool {
 // viewKnown reports whether there is a view to answer from.
 func (a *laxCell) viewKnown() bool { return a.known || !a.viewFromRemote() }
 
-// allowedAge is how old the view may be before a reply waits for a read. A key
-// with changes to flush is about to be refreshed by their result; the slack
-// keeps the timer's lateness from turning every flush into reads as well.
-func (a *laxCell) allowedAge() time.Duration {
-	if a.dirty {
-		return a.flush.allowedLag + a.flush.allowedLag/4
+// fresh reports whether the view is young enough to answer from: AllowedLag
+// old, or, while a flush is under way, that old when it began. A key with
+// changes to flush is about to be refreshed by their result; the slack keeps
+// the timer's lateness from turning every flush into reads as well.
+func (a *laxCell) fresh() bool {
+	allowed, slack := a.flush.allowedLag, a.flush.allowedLag/4
+	age := a.flush.age(a.seen)
+	if limit := a.flush.maxStaleness; limit > 0 && age > limit {
+		return false
 	}
-	return a.flush.allowedLag
+	switch {
+	case a.flight != nil:
+		return a.flown-a.seen <= allowed+slack
+	case a.dirty:
+		return age <= allowed+slack
+	default:
+		return age <= allowed
+	}
 }
 
 // View is what a lax key knows: the value, the part of it that Redis does not

@@ -7,7 +7,7 @@ import (
 )
 
 // mailbox is the queue of one of our actors. It differs from Proto.Actor's
-// default in three ways:
+// default in these ways:
 //
 //   - It can be sealed: operations offered from then on are refused, so that
 //     no message is ever left behind in a stopped actor unseen. What belongs
@@ -15,11 +15,14 @@ import (
 //   - With inline set, a caller that finds the actor idle runs it on its own
 //     goroutine, at most inlineBudget messages, and hands the rest to another.
 //     Such an actor's handlers never block and never run user code.
+//   - With folds set, consecutive increments that nobody waits for become one
+//     message, so that senders who outrun the actor cost no memory.
 //   - What a stopped actor did not handle can be taken out (drain).
 //
 // mu guards every field below it. It is never held while a message is handled.
 type mailbox struct {
 	inline  bool
+	folds   bool                 // increments that nobody waits for fold into the one before
 	gone    *sync.WaitGroup      // told when the actor has stopped
 	invoker actor.MessageInvoker // set before the first message is handled
 
@@ -43,6 +46,10 @@ func (m *mailbox) offer(message any) bool {
 	if m.sealed {
 		m.mu.Unlock()
 		return false
+	}
+	if m.folds && m.user.len() > 0 && foldInto(*m.user.last(), message) {
+		m.mu.Unlock()
+		return true
 	}
 	m.user.push(message)
 	m.wake()

@@ -32,8 +32,10 @@ type request struct {
 	arrivals atomic.Int32 // key actors that the batch has yet to pass
 
 	view    *View    // where a View goes, for the Get that asks for one
+	held    bool     // the engine may look at it after it is settled: not to be recycled
 	barrier *barrier // set for a Flush's marker, which is no operation
 
+	local  bool // claiming decides it: no Redis between
 	state  atomic.Int32
 	done   chan struct{} // nil where nobody waits; capacity 1
 	result op.Result     // valid once state is done
@@ -82,6 +84,21 @@ func (r *request) claim() bool { return r.state.CompareAndSwap(queued, claimed) 
 // thaw gives a claimed request back to the queue, where it may be withdrawn again.
 func (r *request) thaw() { r.state.CompareAndSwap(claimed, queued) }
 
+// foldInto adds next, an increment that nobody waits for, to last, if that is one
+// too and still queued; its actor must not be able to see last.
+func foldInto(last, next any) bool {
+	into, ok := last.(*request)
+	r, ok2 := next.(*request)
+	if !ok || !ok2 || into.op.Kind != op.Inc || r.op.Kind != op.Inc || into.answered() || r.answered() {
+		return false
+	}
+	sum, ok := op.Add(into.op.N, r.op.N)
+	if ok {
+		into.op.N = sum
+	}
+	return ok
+}
+
 // settle delivers the outcome of a claimed request.
 func (r *request) settle(result op.Result) {
 	if r.state.Load() != claimed {
@@ -110,20 +127,24 @@ func (r *request) fail(err error) {
 func (r *request) await(ctx context.Context, trouble func() error) (result op.Result, kept bool) {
 	select {
 	case <-r.done:
-		return r.result, false
+		return r.result, r.held
 	default:
 	}
 	select {
 	case <-r.done:
-		return r.result, false
+		return r.result, r.held
 	case <-ctx.Done():
 	}
 	if r.state.CompareAndSwap(queued, withdrawn) {
 		return op.Result{Err: op.NotApplied(op.Hint(ctx.Err(), trouble()))}, true
 	}
+	if r.local {
+		<-r.done // it is being decided as we look, without Redis
+		return r.result, r.held
+	}
 	select {
 	case <-r.done: // decided while we turned to leave
-		return r.result, false
+		return r.result, r.held
 	default:
 		return op.Result{Err: op.Unknown(op.Hint(ctx.Err(), trouble()))}, true
 	}

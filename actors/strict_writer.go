@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -33,12 +34,13 @@ type strictWriterCell struct {
 	observer Observer
 	failAt   failPoint
 
-	mu      sync.Mutex
-	queue   []*request
-	woken   bool          // a wake message is on its way
-	closed  bool          // the actor has stopped
-	trouble error         // what Redis last failed with; nil since it answered
-	idle    chan struct{} // closed when nothing is left; nil unless asked for
+	mu        sync.Mutex
+	queue     []*request
+	woken     bool          // a wake message is on its way
+	compactAt int           // length at which withdrawn requests are taken out of the queue
+	closed    bool          // the actor has stopped
+	trouble   error         // what Redis last failed with; nil since it answered
+	idle      chan struct{} // closed when nothing is left; nil unless asked for
 
 	// The rest is the actor's.
 	lane     lane
@@ -73,12 +75,21 @@ func (w *strictWriterCell) submit(r *request) {
 		return
 	}
 	w.queue = append(w.queue, r)
+	if len(w.queue) >= w.compactAt {
+		w.queue = present(w.queue)
+		w.compactAt = max(2*len(w.queue), 2*maxOps)
+	}
 	wakeUp := !w.woken
 	w.woken = true
 	w.mu.Unlock()
 	if wakeUp {
 		w.box.PostUserMessage(wake{})
 	}
+}
+
+// present keeps the requests whose callers have not withdrawn.
+func present(requests []*request) []*request {
+	return slices.DeleteFunc(requests, func(r *request) bool { return r.state.Load() == withdrawn })
 }
 
 // lastTrouble is what Redis last failed with, nil if it answers.
@@ -153,6 +164,7 @@ func (a strictWriter) next() {
 func (a strictWriter) load() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.queue = present(a.queue)
 	taken, ops := 0, 0
 	for _, r := range a.queue {
 		if ops > 0 && ops+r.size() > maxOps {
@@ -248,6 +260,7 @@ func (a strictWriter) thaw(batch *strictBatch) {
 	for _, r := range left {
 		r.thaw()
 	}
+	left = present(left)
 	a.mu.Lock()
 	a.queue = append(left, a.queue...)
 	a.mu.Unlock()
@@ -288,14 +301,21 @@ func (b *strictBatch) deliver(results []op.Result, failAt failPoint) {
 // abandon settles what a stopped writer leaves: what may be on its way is
 // unknown, the rest was not applied.
 func (w *strictWriterCell) abandon() {
+	closed := op.NotApplied(op.Hint(op.ErrClosed, w.lastTrouble()))
 	if batch := w.batch; batch != nil {
 		waiting := batch.loaded
-		if !w.inFlight {
+		if !w.inFlight && batch.call.Left() {
 			waiting = batch.frozen[batch.delivered:]
 		}
+		batch.call.Revoke()
 		for _, r := range waiting {
-			r.fail(op.NotApplied(op.ErrClosed)) // the batch had not yet frozen
-			r.settle(op.Result{Err: op.Unknown(errStopped)})
+			if r.claim() { // it was not written, and will not be
+				r.held = true // the goroutine that sends the batch may look at it
+				r.settle(op.Result{Err: closed})
+			} else if r.state.Load() == claimed {
+				r.held = true
+				r.settle(op.Result{Err: op.Unknown(op.Hint(errStopped, w.lastTrouble()))})
+			}
 		}
 	}
 	w.mu.Lock()
@@ -303,7 +323,7 @@ func (w *strictWriterCell) abandon() {
 	w.queue, w.closed = nil, true
 	w.mu.Unlock()
 	for _, r := range left {
-		r.fail(op.NotApplied(op.ErrClosed))
+		r.fail(closed)
 	}
 }
 

@@ -83,14 +83,15 @@ var (
 	}), 1, 6)
 )
 
+// actions are what may happen; rapid favours those that come first in the alphabet.
 func (m *machine) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
-		"next":       func(t *rapid.T) { m.next(t, "next", m.writer(t), false) },
+		"batch":      func(t *rapid.T) { m.next(t, "batch", m.writer(t), false) },
 		"full":       func(t *rapid.T) { m.next(t, "full", m.writer(t), true) },
 		"new writer": m.newWriter,
-		"replay": func(t *rapid.T) {
+		"again": func(t *rapid.T) { // a replay, or a batch that went out in vain
 			w := m.writer(t)
-			m.send("replay", w, w.sent, w.batches[w.sent], rapid.Bool().Draw(t, "memory full"))
+			m.send("again", w, w.sent, w.batches[w.sent], rapid.Bool().Draw(t, "memory full"))
 		},
 		"old": func(t *rapid.T) { // one that comes late, or that a rollback or an eviction undid
 			w := m.writer(t)

@@ -64,7 +64,7 @@ type Call struct {
 	// to be written to a socket.
 	Ops    []KeyOp
 	Freeze func() []KeyOp
-	left   atomic.Bool
+	fate   atomic.Int32
 
 	Class   Class
 	Results []op.Result // one an operation, where Class is Applied and Gap is not set
@@ -73,16 +73,27 @@ type Call struct {
 	Err     error // the cause, where Class is not Applied
 }
 
+// A call's fate: at first it is here.
+const (
+	here    int32 = iota
+	left          // an attempt came as far as being written
+	revoked       // none ever will
+)
+
 // Left reports whether any attempt came as far as being written. Until then
 // the call surely was not applied.
-func (c *Call) Left() bool { return c.left.Load() }
+func (c *Call) Left() bool { return c.fate.Load() == left }
 
-// freeze is called when an attempt is about to be written.
-func (c *Call) freeze() []KeyOp {
-	if !c.left.Swap(true) && c.Freeze != nil {
+// Revoke keeps a call that has not left from ever leaving, even if an attempt
+// is waiting for a connection; false if it has left.
+func (c *Call) Revoke() bool { return c.fate.CompareAndSwap(here, revoked) }
+
+// freeze is called when an attempt is about to be written; false if it must not be.
+func (c *Call) freeze() bool {
+	if c.fate.CompareAndSwap(here, left) && c.Freeze != nil {
 		c.Ops = c.Freeze()
 	}
-	return c.Ops
+	return c.Left()
 }
 
 // Read is a set of keys to read and, after Send, their values.
@@ -121,8 +132,12 @@ func (*command) NoRetry() bool { return true }
 func (c *command) Args() []any {
 	if c.args == nil {
 		c.args = c.Cmd.Args()
-		if c.call != nil {
-			c.args = appendOps(c.args, c.call.freeze())
+		switch {
+		case c.call == nil:
+		case c.call.freeze():
+			c.args = appendOps(c.args, c.call.Ops)
+		default: // something has to be written; nobody waits for the reply
+			c.args = []any{"ping"}
 		}
 	}
 	return c.args
@@ -272,14 +287,16 @@ func wrongType(err error) bool {
 }
 
 // Retire shortens the lives of the ledgers of writers that will send no more.
-func (s *Store) Retire(ctx context.Context, writers []string) error {
+func (s *Store) Retire(ctx context.Context, writers []string) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("panic while calling redis: %v", reason)
+		}
+	}()
 	cmds := make([]redis.Cmder, 0, len(writers))
 	for _, writer := range writers {
 		ledger := LedgerName(s.container, writer)
 		cmds = append(cmds, &command{Cmd: redis.NewCmd(ctx, "pexpire", ledger, retiredTTL.Milliseconds())})
-	}
-	if len(cmds) == 0 {
-		return nil
 	}
 	s.exec(ctx, cmds)
 	for _, cmd := range cmds {
