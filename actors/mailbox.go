@@ -169,7 +169,8 @@ func (m *mailbox) handle(message any, system bool) {
 		m.setSuspended(false)
 	case *actor.Stop:
 		m.invoker.InvokeSystemMessage(message)
-		m.gone.Done() // our actors have no children to wait for
+		m.setSuspended(true) // a stopped actor swallows messages: they stay for drain
+		m.gone.Done()        // our actors have no children to wait for
 	default:
 		if system {
 			m.invoker.InvokeSystemMessage(message)
