@@ -22,6 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// The histories of TestLinearizability are small, so that the search for an
+// order is short, and many.
 const (
 	linearSystems = 2 // as two processes would have
 	linearClients = 8

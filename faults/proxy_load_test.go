@@ -20,6 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// The load of TestProxy: operations of both kinds on a few counters, each with
+// a wait of its own, and every outcome noted.
+
 // readTimeout is the clients': short, so that a black hole costs little.
 const readTimeout = 200 * time.Millisecond
 
@@ -39,8 +42,9 @@ type load struct {
 	prefix string
 	keys   [loadKeys]distkit.Key
 	told   [len(kinds)][loadKeys]told
-	silent []distkit.Event // events that nothing here may cause
-	mu     sync.Mutex      // guards silent
+
+	mu     sync.Mutex
+	events []distkit.Event // those that nothing here may cause
 }
 
 // newLoad starts a System whose client dials by dial, and would retry.
@@ -62,7 +66,7 @@ func newLoad(t testing.TB, run *chaos.Run, direct *redis.Client, prefix string, 
 		case distkit.WriterFailed, distkit.WriterRecovered, distkit.EventsDropped:
 		default:
 			l.mu.Lock()
-			l.silent = append(l.silent, e)
+			l.events = append(l.events, e)
 			l.mu.Unlock()
 		}
 	})
@@ -239,10 +243,10 @@ func (l *load) compare(ctx context.Context, when string) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, e := range l.silent {
+	for _, e := range l.events {
 		l.run.Violation("%s: %s: event: %v", when, l.prefix, e)
 	}
-	l.silent = nil
+	l.events = nil
 }
 
 // step is what to add to the k-th counter: 1 on a few, on the others a number

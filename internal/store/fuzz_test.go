@@ -169,7 +169,10 @@ func FuzzParseResults(f *testing.F) {
 		"1 ", " 1", "1  2", "1:2:3", ":", ":1", "--1", "1.5", "1e3", "nan", "\xff\x00", "１", "9007199254740993:9007199254740992",
 	} {
 		for _, mask := range []uint64{0, 0b10, 0b110, ^uint64(0)} {
-			f.Add(seed, uint8(strings.Count(seed, " ")+1), mask)
+			size := uint8(strings.Count(seed, " "))
+			f.Add(seed, size, mask)
+			f.Add(seed, size+1, mask)
+			f.Add(seed, size+2, mask)
 		}
 	}
 	// Each bit of the mask says whether an operation is a conditional one.
