@@ -10,7 +10,7 @@ import (
 
 // del queues a Del: it reaches Redis at once, after what is in flight.
 func (a laxKey) del(r *request) {
-	m := &mutation{change: change{verb: remove}, request: r, dropped: a.open.change, barriers: a.open.barriers}
+	m := &mutation{change: change{verb: remove}, request: r, dropped: changes(nil).then(a.open.change), barriers: a.open.barriers}
 	a.open = mutation{}
 	a.dels = append(a.dels, m)
 	a.sendNext()
@@ -84,13 +84,13 @@ func (a laxKey) gatherWipe(s *slot) {
 	}
 	m.verb = wipe
 	if a.flight != nil {
-		m.dropped, a.flight.dropped = a.flight.dropped, change{}
+		m.dropped, a.flight.dropped = a.flight.dropped, nil
 	}
 	for _, d := range a.dels {
-		m.dropped, _ = m.dropped.then(d.dropped)
-		d.dropped = change{}
+		m.dropped = m.dropped.then(d.dropped...)
+		d.dropped = nil
 	}
-	m.dropped, _ = m.dropped.then(a.open.change)
+	m.dropped = m.dropped.then(a.open.change)
 	m.barriers = a.open.barriers
 	a.open = mutation{}
 	if a.flight == nil {
@@ -153,23 +153,24 @@ func (a laxKey) setAside(m *mutation, err error) {
 // changes that came after it.
 func (a laxKey) restore(m *mutation) {
 	dropped, barriers := m.dropped, m.barriers
-	m.dropped, m.barriers = change{}, nil
+	m.dropped, m.barriers = nil, nil
 	if len(a.dels) > 0 {
 		first := a.dels[0]
-		first.dropped, _ = dropped.then(first.dropped)
+		first.dropped = dropped.then(first.dropped...)
 		first.barriers = append(barriers, first.barriers...)
 		return
 	}
-	if c, ok := dropped.then(a.open.change); ok {
-		a.open.change = c
-		dropped = change{}
+	all := dropped.then(a.open.change)
+	a.open.change = change{}
+	if last := len(all) - 1; last >= 0 {
+		a.open.change, all = all[last], all[:last]
 	}
 	a.open.barriers = append(barriers, a.open.barriers...)
 	if a.open.verb == nothing {
 		a.passBarriers(&a.open, nil)
 	}
-	if dropped.verb != nothing { // the two do not add up to an int64
-		a.setAside(&mutation{change: dropped}, op.NotApplied(op.ErrOverflow))
+	for _, c := range all { // together they are no int64
+		a.setAside(&mutation{change: c}, op.NotApplied(op.ErrOverflow))
 	}
 }
 
@@ -197,13 +198,17 @@ func (a *laxCell) left(unhandled []any) []Unflushed {
 			err = op.Unknown(op.Hint(errStopped, a.flush.lastTrouble()))
 		}
 		note(m.change, err)
-		note(m.dropped, err)
+		for _, c := range m.dropped {
+			note(c, err)
+		}
 		if m.request != nil {
 			m.request.settle(op.Result{Err: err})
 		}
 	}
 	for _, d := range a.dels {
-		note(d.dropped, notApplied)
+		for _, c := range d.dropped {
+			note(c, notApplied)
+		}
 		d.request.settle(op.Result{Err: notApplied})
 	}
 	note(a.open.change, notApplied)

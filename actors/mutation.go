@@ -24,7 +24,7 @@ const (
 type mutation struct {
 	change
 
-	dropped   change     // for remove and wipe: what was pending
+	dropped   changes    // for remove and wipe: what was pending
 	request   *request   // for remove: the Del to answer
 	barriers  []*barrier // Flushes that wait for it
 	ambiguous bool       // Redis may have it; decided only when everything has stopped
@@ -69,9 +69,12 @@ func (c change) over(v int64) int64 {
 // then is the change that is c followed by next; false if none can hold both.
 func (c change) then(next change) (change, bool) {
 	switch {
-	case next.verb == nothing:
+	case next.verb == nothing || next == change{verb: add}:
+		if c.verb == nothing {
+			return next, true
+		}
 		return c, true
-	case c.verb == nothing || next.verb == assign:
+	case c.verb == nothing || c == change{verb: add} || next.verb == assign:
 		return next, true
 	case c.verb == lift && next.verb == lift:
 		return c, false
@@ -79,7 +82,38 @@ func (c change) then(next change) (change, bool) {
 		c, next = next, c // sums commute
 	}
 	n, ok := next.on(c.n)
+	if !ok && c.verb == add && next.verb == add && uint64(c.n)+uint64(next.n) == 1<<63 && c.n > 0 {
+		return change{verb: lift}, true
+	}
 	return change{c.verb, n}, ok
+}
+
+// changes follow each other; those that fold into one are one.
+type changes []change
+
+// then is the changes followed by next.
+func (cs changes) then(next ...change) changes {
+	for _, c := range next {
+		if c.verb == nothing {
+			continue
+		}
+		if last := len(cs) - 1; last >= 0 {
+			if folded, ok := cs[last].then(c); ok {
+				cs[last] = folded
+				continue
+			}
+		}
+		cs = append(cs, c)
+	}
+	return cs
+}
+
+// over is the value that the changes make of v.
+func (cs changes) over(v int64) int64 {
+	for _, c := range cs {
+		v = c.over(v)
+	}
+	return v
 }
 
 // keyOp is the mutation as the batch script takes it.
