@@ -58,6 +58,34 @@ func TestReplyLost_appliesOnce(t *testing.T) {
 	})
 }
 
+// A batch whose reply was lost goes again as it was: an operation that comes
+// meanwhile must not join it.
+func TestReplyLost_laterOperationsWaitBehindTheBatch(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	options := redistest.Options(t)
+	proxy := redistest.StartProxy(t, options.Addr)
+	options.Addr = proxy.Addr
+	system := f.on(t, redistest.NewClient(t, options), distkit.WithBackoff(500*time.Millisecond, time.Second))
+	events := recordEvents(t, system)
+	proxy.Swallow(1)
+	first := make(chan int64, 1)
+	go func() {
+		got, err := system.Strict().Inc(f.ctx, keyA, 1)
+		if err != nil {
+			t.Error(err)
+		}
+		first <- got
+	}()
+	await[distkit.WriterFailed](t, events)
+	proxy.Swallow(0)
+	got, err := system.Strict().Inc(f.ctx, keyB, 10)
+	require.NoError(t, err)
+	require.EqualValues(t, 10, got)
+	require.EqualValues(t, 1, <-first)
+	require.Equal(t, "1", f.stored(t, "strict_counter", keyA))
+}
+
 func TestRedisKilledAndRestarted_totalsAreExact(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Durable...)

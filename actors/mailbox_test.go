@@ -4,6 +4,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
 )
 
@@ -104,6 +105,26 @@ func TestMailbox_suspended_keepsMessages(t *testing.T) {
 	require.Equal(t, []any{"system"}, i.handled)
 	require.Equal(t, 2, m.UserMessageCount())
 	require.Equal(t, []any{1, 2}, m.drain())
+}
+
+func TestMailbox_stopped_keepsMessagesForDrain(t *testing.T) {
+	t.Parallel()
+	var gone sync.WaitGroup
+	gone.Add(1)
+	m := &mailbox{inline: true, gone: &gone}
+	i := &invoker{}
+	i.handle = func(message any) {
+		if message == 1 { // the rest arrives while the actor runs
+			m.offer(2)
+			m.PostSystemMessage(&actor.Stop{})
+			m.offer(3)
+		}
+	}
+	m.RegisterHandlers(i, nil)
+	m.offer(1)
+	gone.Wait()
+	require.Equal(t, []any{1, &actor.Stop{}}, i.handled)
+	require.Equal(t, []any{2, 3}, m.drain())
 }
 
 func TestFifo_keepsOrder_andGivesMemoryBack(t *testing.T) {

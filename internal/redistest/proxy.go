@@ -47,6 +47,9 @@ func (p *Proxy) Swallow(n int64) { p.swallow.Store(n) }
 // Lost is how many replies were lost.
 func (p *Proxy) Lost() int64 { return p.lost.Load() }
 
+// Calls is how many script calls have passed since Swallow was first set.
+func (p *Proxy) Calls() int64 { return p.calls.Load() }
+
 func (p *Proxy) accept() {
 	defer p.done.Done()
 	for {

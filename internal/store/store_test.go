@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -172,6 +173,26 @@ func TestSend_freezesWhenItIsWritten(t *testing.T) {
 	require.True(t, call.Left())
 	require.Equal(t, 1, frozen)
 	require.EqualValues(t, 1, call.Results[0].N)
+}
+
+func TestSend_isOneAttempt_whateverTheClientsRetries(t *testing.T) {
+	t.Parallel()
+	direct, _, ctx := newStore(t)
+	options := redistest.Options(t)
+	proxy := redistest.StartProxy(t, options.Addr)
+	options.Addr, options.MaxRetries = proxy.Addr, 5
+	s := &Store{client: redistest.NewClient(t, options), container: direct.container}
+	proxy.Swallow(1)
+	for calls := 1; calls <= 2; calls++ { // alone, and in a pipeline
+		var batch []*Call
+		for i := range calls {
+			batch = append(batch, &Call{Writer: fmt.Sprint("w", calls, i), Seq: 1, Ops: []KeyOp{inc("a", 1)}, Text: true})
+		}
+		before := proxy.Calls()
+		s.Send(ctx, batch, nil)
+		require.Equal(t, Unknown, batch[0].Class)
+		require.EqualValues(t, 1, proxy.Calls()-before, "requests that arrived")
+	}
 }
 
 func TestParseResults_refusesWhatItDoesNotKnow(t *testing.T) {
