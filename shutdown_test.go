@@ -128,8 +128,12 @@ func TestShutdown_contextAlreadyEnded_stopsAtOnce(t *testing.T) {
 		var left *distkit.UnflushedError
 		require.ErrorAs(t, err, &left)
 		require.ErrorIs(t, err, context.Canceled)
-		require.Len(t, left.Changes, 1)
-		require.EqualValues(t, 5, left.Changes[0].N)
+		if len(left.Changes) == 0 { // it was written between the look and the stop
+			require.Equal(t, "5", f.stored(t, "lax_counter", keyA))
+		} else {
+			require.Len(t, left.Changes, 1)
+			require.EqualValues(t, 5, left.Changes[0].N)
+		}
 	}
 	require.ErrorIs(t, f.Lax().Add(keyA, 1), distkit.ErrClosed)
 }

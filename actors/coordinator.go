@@ -19,8 +19,8 @@ import (
 //
 // Invariants:
 //   - One round is under way. Whoever comes meanwhile is in the next.
-//   - A tick is armed by the first dirty key and by nothing else: an idle
-//     coordinator holds no timer and sends no command.
+//   - A tick is armed by the first dirty key, and once more by a flush for what
+//     comes meanwhile: an idle coordinator holds no timer and sends no command.
 //   - A call without an answer stays frozen under its number and goes again;
 //     the calls of a round have a lane each, so one that is resent never meets
 //     a ledger that another call of the round has moved on.
@@ -202,10 +202,14 @@ func (a coordinator) startRefresh() {
 // step starts a round if none is under way and something is to be done now,
 // and arms the tick if something is to be done later.
 func (a coordinator) step() {
+	a.mu.Lock()
+	if len(a.dirty) > 0 {
+		a.startTick()
+	}
 	if a.round != nil {
+		a.mu.Unlock()
 		return
 	}
-	a.mu.Lock()
 	if len(a.wipes) > 0 {
 		wipes := a.wipes
 		a.wipes = nil
@@ -216,14 +220,9 @@ func (a coordinator) step() {
 	flush := (a.due || a.flush) && len(a.dirty) > 0
 	if !flush && len(a.reads) == 0 && len(a.dels) == 0 {
 		a.due, a.flush = false, false
-		switch {
-		case len(a.dirty) == 0:
-			if a.idle != nil {
-				close(a.idle)
-				a.idle = nil
-			}
-		case a.tick == nil:
-			a.tick = time.AfterFunc(a.allowedLag, func() { a.box.PostUserMessage(tick{}) })
+		if len(a.dirty) == 0 && a.idle != nil {
+			close(a.idle)
+			a.idle = nil
 		}
 		a.mu.Unlock()
 		return
@@ -236,6 +235,7 @@ func (a coordinator) step() {
 	if flush {
 		dirty, a.dirty = a.dirty, nil
 		a.due, a.flush = false, false
+		a.startTick() // for what comes while this flush is under way
 	}
 	r.slots = make([]slot, len(dels)+len(dirty))
 	for i, d := range dels {
@@ -249,6 +249,14 @@ func (a coordinator) step() {
 		a.startRefresh() // the last one ended with an earlier read
 	}
 	a.gather(r, r.slots[len(dels):], false)
+}
+
+// startTick sees to it that what is dirty is flushed within AllowedLag, whatever
+// other rounds there are until then.
+func (a coordinator) startTick() {
+	if a.tick == nil && !a.due {
+		a.tick = time.AfterFunc(a.allowedLag, func() { a.box.PostUserMessage(tick{}) })
+	}
 }
 
 // startWipe starts a round that carries out Clears: every key drops what is

@@ -140,6 +140,9 @@ func (e *Engine) abandon(strict []*strictCell, lax []*laxCell) []Unflushed {
 	for _, c := range strict {
 		for _, message := range c.box.drain() {
 			if r, ok := message.(*request); ok {
+				if !r.answered() {
+					e.cfg.Observer.MessageRefused(r.key, op.NotApplied(op.ErrClosed))
+				}
 				r.fail(op.NotApplied(op.ErrClosed))
 			}
 		}

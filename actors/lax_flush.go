@@ -220,7 +220,11 @@ func (a *laxCell) left(unhandled []any) []Unflushed {
 		if !ok || r.barrier != nil {
 			continue
 		}
-		if c, applies := changeOf(r.op, 0); applies && !r.answered() && !r.op.Kind.Conditional() {
+		switch c, applies := changeOf(r.op, 0); {
+		case r.answered():
+		case r.op.Kind.Conditional() || r.op.Kind == op.Del:
+			a.flush.observer.MessageRefused(a.key, notApplied)
+		case applies:
 			note(c, notApplied)
 		}
 		r.fail(notApplied)

@@ -52,6 +52,7 @@ type strictWriterCell struct {
 // strictBatch is a batch and whom its results go to. While it is in flight,
 // frozen belongs to the goroutine that sends it.
 type strictBatch struct {
+	observer  Observer
 	call      *store.Call
 	loaded    []*request // taken off the queue
 	frozen    []*request // those of them that had not withdrawn when it was written
@@ -176,7 +177,7 @@ func (a strictWriter) load() {
 	if taken == 0 {
 		return
 	}
-	batch := &strictBatch{loaded: a.queue[:taken:taken]}
+	batch := &strictBatch{observer: a.observer, loaded: a.queue[:taken:taken]}
 	if a.queue = a.queue[taken:]; len(a.queue) == 0 {
 		a.queue = nil
 	}
@@ -269,13 +270,21 @@ func (a strictWriter) thaw(batch *strictBatch) {
 
 // refuse fails the requests of a batch that was not applied.
 func (b *strictBatch) refuse(err error) {
-	for _, r := range b.frozen {
+	refused := b.frozen
+	if !b.call.Left() {
+		refused = b.loaded
+	}
+	for _, r := range refused {
+		b.report(r, err)
+		r.claim()
 		r.settle(op.Result{Err: err})
 	}
-	if !b.call.Left() {
-		for _, r := range b.loaded {
-			r.fail(err)
-		}
+}
+
+// report tells of a failure that nobody waits for.
+func (b *strictBatch) report(r *request, err error) {
+	if err != nil && !r.answered() {
+		b.observer.MessageRefused(r.key, err)
 	}
 }
 
@@ -290,6 +299,7 @@ func (b *strictBatch) deliver(results []op.Result, failAt failPoint) {
 		b.delivered++
 		b.answered += size
 		if r.parts == nil {
+			b.report(r, results[from].Err)
 			r.settle(results[from])
 			continue
 		}
@@ -309,13 +319,16 @@ func (w *strictWriterCell) abandon() {
 		}
 		batch.call.Revoke()
 		for _, r := range waiting {
-			if r.claim() { // it was not written, and will not be
-				r.held = true // the goroutine that sends the batch may look at it
-				r.settle(op.Result{Err: closed})
-			} else if r.state.Load() == claimed {
-				r.held = true
-				r.settle(op.Result{Err: op.Unknown(op.Hint(errStopped, w.lastTrouble()))})
+			err := closed // it was not written, and will not be
+			if !r.claim() {
+				if r.state.Load() != claimed {
+					continue
+				}
+				err = op.Unknown(op.Hint(errStopped, w.lastTrouble()))
 			}
+			r.held = true // the goroutine that sends the batch may look at it
+			batch.report(r, err)
+			r.settle(op.Result{Err: err})
 		}
 	}
 	w.mu.Lock()
@@ -323,6 +336,9 @@ func (w *strictWriterCell) abandon() {
 	w.queue, w.closed = nil, true
 	w.mu.Unlock()
 	for _, r := range left {
+		if !r.answered() {
+			w.observer.MessageRefused(r.key, closed)
+		}
 		r.fail(closed)
 	}
 }

@@ -1,0 +1,266 @@
+// One case of the simulation: its draw, its course, and what is checked at its
+// end. All of it runs inside one synctest bubble.
+package faults_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go"
+	"github.com/redis/go-redis/v9"
+)
+
+// simCase is one case under way.
+type simCase struct {
+	seed  uint64
+	rng   *rand.Rand // of the case's course; plan and workers have their own
+	start time.Time
+
+	// Drawn.
+	timeout time.Duration // the client's, for reads and writes
+	pause   time.Duration // the longest between a worker's calls
+	cluster bool          // through a ClusterClient
+	deletes bool
+	clears  bool
+	lossy   bool   // Redis falls back to an earlier state; then without the two above
+	wide    bool   // so many lax keys that a flush takes several calls
+	abrupt  bool   // the first System is shut down in the middle of it
+	breaks  simGap // what happens at rest, between two phases
+
+	client  redis.UniversalClient
+	server  *fakeServer
+	plan    *simPlan
+	history *simHistory
+	systems []*distkit.System
+	closed  []atomic.Bool
+	workers []*simWorker
+	over    atomic.Bool         // the faults of the phase are over
+	left    []distkit.Unflushed // what the abrupt Shutdown listed
+
+	mu       sync.Mutex
+	problems []string
+	trace    []string
+	tally    map[string]int // what happened, how often
+	losses   int            // DataLost events
+}
+
+// simGap is what happens while nothing is under way.
+type simGap string
+
+const (
+	simNoGap  simGap = "nothing"
+	simEvict  simGap = "the ledgers are evicted"
+	simIdle   simGap = "nobody counts for days"
+	simRested simGap = "rest"
+)
+
+const (
+	simPrefix  = "sim"
+	simSettled = 30 * time.Second // within which every call has to end once the faults are over
+)
+
+var (
+	simKeys  = []string{"a", "b", "c"}
+	simKinds = [2]string{simPrefix + ":strict_counter", simPrefix + ":lax_counter"}
+)
+
+func newSimCase(seed uint64) *simCase {
+	s := &simCase{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), start: time.Now(), tally: map[string]int{}}
+	oneIn := func(n int) bool { return s.rng.IntN(n) == 0 }
+	s.timeout = []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second}[s.rng.IntN(3)]
+	s.pause = []time.Duration{time.Millisecond, 100 * time.Millisecond, time.Second}[s.rng.IntN(3)]
+	s.cluster, s.lossy, s.deletes, s.clears = oneIn(4), oneIn(5), oneIn(4), oneIn(6)
+	if s.lossy { // a fall back brings back what was deleted
+		s.deletes, s.clears = false, false
+	}
+	s.wide = oneIn(50)
+	s.abrupt = oneIn(4) && !s.deletes && !s.clears && !s.lossy
+	s.breaks = []simGap{simNoGap, simNoGap, simNoGap, simEvict, simIdle, simRested}[s.rng.IntN(6)]
+	s.history = &simHistory{sim: s, digits: map[simKey]int{}}
+	s.plan = newSimPlan(s, rand.New(rand.NewPCG(seed, 1)))
+	s.server = newFakeServer(s.plan, simNodes...)
+	s.client = s.newClient()
+	s.closed = make([]atomic.Bool, 1+s.rng.IntN(2))
+	actors := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
+	for range s.closed { // they may share the actor system, and do: it is slow to make
+		s.systems = append(s.systems, s.newSystem(actors))
+	}
+	for i := range 2 + s.rng.IntN(4) {
+		s.workers = append(s.workers, newSimWorker(s, rand.New(rand.NewPCG(seed, uint64(2+i))), i))
+	}
+	return s
+}
+
+func (s *simCase) newClient() redis.UniversalClient {
+	pool, retries := []int{1, 2, 10}[s.rng.IntN(3)], []int{-1, 3}[s.rng.IntN(2)]
+	if s.cluster {
+		options := s.server.clusterOptions(s.timeout)
+		options.PoolSize, options.MaxRetries = pool, retries
+		return redis.NewClusterClient(options)
+	}
+	options := s.server.clientOptions(s.timeout)
+	options.PoolSize, options.MaxRetries = pool, retries
+	return redis.NewClient(options)
+}
+
+func (s *simCase) newSystem(actors *actor.ActorSystem) *distkit.System {
+	lag := []time.Duration{time.Millisecond, 20 * time.Millisecond, 500 * time.Millisecond}[s.rng.IntN(3)]
+	wait := []time.Duration{0, 50 * time.Millisecond, 2 * time.Second}[s.rng.IntN(3)]
+	idle := []time.Duration{0, 10 * time.Millisecond, time.Minute}[s.rng.IntN(3)]
+	system, err := distkit.NewSystem(s.client, distkit.WithPrefix(distkit.MustKey(simPrefix)),
+		distkit.WithActorSystem(actors), distkit.WithAllowedLag(lag), distkit.WithRefreshWait(wait), distkit.WithPassivation(idle),
+		distkit.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		panic(err)
+	}
+	system.Subscribe(s.onEvent)
+	return system
+}
+
+func (s *simCase) onEvent(e distkit.Event) {
+	s.note("event: %v", e)
+	switch e := e.(type) {
+	case distkit.DataLost:
+		s.mu.Lock()
+		s.losses++
+		s.mu.Unlock()
+	case distkit.ActorPanicked, distkit.ChangeRefused:
+		s.broken("event: %v", e)
+	case distkit.MessageRefused:
+		if !errors.Is(e.Err, distkit.ErrNotApplied) {
+			s.broken("event: %v", e)
+		}
+	}
+}
+
+func (s *simCase) counter(system, kind int) distkit.Counter {
+	if kind == 0 {
+		return s.systems[system].Strict()
+	}
+	return s.systems[system].Lax()
+}
+
+// loses reports whether ledgers may have gone back or away by now.
+func (s *simCase) loses() bool { return s.lossy || s.breaks == simEvict }
+
+// grows reports whether nothing but additions can change an additive key.
+func (s *simCase) grows() bool { return !s.deletes && !s.clears && !s.lossy }
+
+// broken notes a broken promise.
+func (s *simCase) broken(format string, args ...any) {
+	s.note("BROKEN: "+format, args...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problems = append(s.problems, fmt.Sprintf(format, args...))
+}
+
+// did counts what happened.
+func (s *simCase) did(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally[what]++
+}
+
+func (s *simCase) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trace = append(s.trace, fmt.Sprintf("%12v ", time.Since(s.start))+fmt.Sprintf(format, args...))
+}
+
+func (s *simCase) noteRequest(c *fakeConn, r fakeRequest, a *simArrival, f fakeFate) {
+	what := strings.Join(r, " ")
+	if a.lane != nil {
+		what = fmt.Sprintf("%s %s %d: %s", r.name(), a.batch.ledger, a.batch.seq, a.batch.content())
+	}
+	s.note("%p %s: %s %v%v %.40q", c, f.name, what, f.before, f.after, f.instead)
+}
+
+// held is what Redis holds of each kind.
+func (s *simCase) held() (held [2]map[string]int64) {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	for kind, container := range simKinds {
+		held[kind] = s.server.data.clone().hashes[container]
+	}
+	return held
+}
+
+// run is the course of a case.
+func (s *simCase) run() {
+	// A ClusterClient asks for COMMAND once, and holds a mutex meanwhile; who
+	// waits for a mutex keeps a bubble's time from passing.
+	s.setHealed(true)
+	_ = s.client.HMGet(context.Background(), simKinds[0], "nothing").Err()
+	s.phase()
+	if s.breaks != simNoGap {
+		s.rest()
+		s.phase()
+	}
+	for i := range s.systems {
+		s.shutdown(i)
+	}
+	time.Sleep(2 * time.Minute) // what is still on its way arrives; ledgers expire
+	s.check()
+	_ = s.client.Close()
+	time.Sleep(time.Minute) // go-redis's own goroutines end
+}
+
+// phase lets the workers count while things go wrong, ends that, and sees
+// whether every call comes back.
+func (s *simCase) phase() {
+	s.setHealed(false)
+	var all sync.WaitGroup
+	for _, w := range s.workers {
+		calls := 5 + s.rng.IntN(20)
+		all.Go(func() { w.work(calls) })
+	}
+	s.weather(time.Duration(s.rng.Int64N(int64(8 * time.Second))))
+	s.setHealed(true)
+	healed := time.Now()
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(simSettled):
+		s.broken("%v after the faults were over, calls had not ended", simSettled)
+		s.giveUp()
+		<-done
+		return
+	}
+	for i, system := range s.systems {
+		if s.closed[i].Load() {
+			continue
+		}
+		ctx, cancel := context.WithDeadline(context.Background(), healed.Add(simSettled))
+		if err := system.Flush(ctx); err != nil {
+			s.broken("a Flush after the faults were over: %v", err)
+		}
+		cancel()
+	}
+}
+
+// giveUp ends a case that would not end.
+func (s *simCase) giveUp() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for i, system := range s.systems {
+		s.closed[i].Store(true)
+		_ = system.Shutdown(ctx)
+	}
+}
+
+func (s *simCase) setHealed(healed bool) {
+	s.note("healed: %v", healed)
+	s.over.Store(healed)
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	s.plan.healed, s.plan.outage = healed, ""
+}
