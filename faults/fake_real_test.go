@@ -1,3 +1,5 @@
+//go:build chaos
+
 // What the fake Redis proves is worth as much as the fake is true: random
 // batches go to lua/apply.lua on a real Redis and to the fake's script in Go,
 // and must be answered alike, byte for byte.

@@ -1,3 +1,5 @@
+//go:build chaos
+
 // What the fake Redis reads and writes: requests and replies of RESP2, no more
 // than the library and go-redis's handshake need
 // (https://redis.io/docs/latest/develop/reference/protocol-spec/).

@@ -1,3 +1,5 @@
+//go:build chaos
+
 // The fake Redis's data, and lua/apply.lua once more, in Go. TestFakeScript
 // holds it against the real one.
 package faults_test

@@ -1,3 +1,5 @@
+//go:build chaos
+
 // The process that TestProcessKilled kills: this test binary again.
 package faults_test
 

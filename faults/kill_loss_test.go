@@ -1,3 +1,5 @@
+//go:build chaos
+
 // How much of a lax counter a killed process may lose, and how much it lost.
 //
 // The README allows "20 ms plus one flush". Only one flush is under way at a

@@ -1,3 +1,5 @@
+//go:build chaos
+
 // What a process that is about to be killed reports through a pipe, such that
 // whatever of it the parent can read is true: each record is one write(2), a
 // start before the operation, an end after it was acknowledged.

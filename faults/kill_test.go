@@ -1,3 +1,5 @@
+//go:build chaos
+
 // A process killed at any moment: what it had acknowledged is in Redis, and of
 // what it had only accepted no more is missing than the README says.
 package faults_test

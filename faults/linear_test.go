@@ -1,3 +1,5 @@
+//go:build chaos
+
 package faults_test
 
 import (

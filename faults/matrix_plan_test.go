@@ -1,3 +1,5 @@
+//go:build chaos
+
 // The plan of the error matrix: one batch is answered with one error, however
 // often it comes, until the server is mended; all arrivals are counted.
 package faults_test
@@ -21,6 +23,7 @@ type matrixPlan struct {
 type matrixBatch struct {
 	fakeBatch
 	arrivals []string // the command and the node, of each time
+	changed  bool     // not always with the same operations
 	victim   bool
 }
 
@@ -35,6 +38,7 @@ func (p *matrixPlan) arrived(c *fakeConn, r fakeRequest) any {
 	for _, known := range p.batches {
 		if known.ledger == b.ledger && known.seq == b.seq {
 			known.arrivals = append(known.arrivals, at)
+			known.changed = known.changed || known.content() != b.content()
 			return known
 		}
 	}

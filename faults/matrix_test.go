@@ -1,3 +1,5 @@
+//go:build chaos
+
 // Every error that Redis knows, at every place where it can come: as the reply
 // to a single call, to the first and to a middle one of a pipeline, and cut
 // half way. Each time, the caller has to learn the right class, and the batch
@@ -234,6 +236,7 @@ func (m *matrixCell) alone() {
 	m.server.mu.Lock()
 	if m.class == matrixUnknown {
 		require.Len(m.t, b.arrivals, came+1)
+		require.False(m.t, b.changed)
 	}
 	m.server.mu.Unlock()
 	got, err := m.system.Strict().Inc(m.within(time.Second), distkit.MustKey("k"), 1)

@@ -1,3 +1,5 @@
+//go:build chaos
+
 // A failover to a replica that was behind: Redis loses what it had
 // acknowledged. That is said each time, and nothing else is lost or doubled.
 package faults_test

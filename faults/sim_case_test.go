@@ -1,3 +1,5 @@
+//go:build chaos
+
 // One case of the simulation: its draw, its course, and what is checked at its
 // end. All of it runs inside one synctest bubble.
 package faults_test

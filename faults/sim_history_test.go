@@ -1,3 +1,5 @@
+//go:build chaos
+
 // What a case's callers did and what they were told, and how much of it the
 // counters may differ from.
 //

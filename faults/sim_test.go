@@ -1,3 +1,5 @@
+//go:build chaos
+
 // A deterministic simulation, after FoundationDB's: the library and go-redis
 // run against a Redis in memory, in a synctest bubble whose time is virtual,
 // while faults, outages and losses strike that a seed has drawn. When they

@@ -1,3 +1,5 @@
+//go:build chaos
+
 // A storm of reads: it must not keep changes from being written.
 package faults_test
 

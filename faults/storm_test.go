@@ -1,3 +1,5 @@
+//go:build chaos
+
 // Many keys and many senders, Systems that come and go on one actor system,
 // every way to count at once: no message is lost, and none is a dead letter.
 package faults_test

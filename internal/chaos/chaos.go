@@ -1,9 +1,9 @@
 // Package chaos is what the fault suite's tests share: a seed that is printed
 // and can be given again, a short and a long form, and a row for the table.
 //
-//	go test ./faults                                  the short form, as in CI
-//	go test ./faults -chaos.long                      the long form
-//	go test ./faults -run Proxy -chaos.seed=17        one test again, as it was
+//	go test -tags chaos ./faults                            the short form
+//	go test -tags chaos ./faults -chaos.long                the long form
+//	go test -tags chaos ./faults -run Proxy -chaos.seed=17  one test again, as it was
 //
 // make chaos runs every test of the suite in its long form and prints the table.
 package chaos
