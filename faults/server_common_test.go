@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,12 +76,17 @@ func (r *serverEvents) add(e distkit.Event) {
 	}
 }
 
-// serverEventsOf returns the events of type E so far.
-func serverEventsOf[E distkit.Event](r *serverEvents) []E {
+// seen returns the events so far.
+func (r *serverEvents) seen() []distkit.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
+// serverEventsOf returns those of type E.
+func serverEventsOf[E distkit.Event](r *serverEvents) []E {
 	var found []E
-	for _, e := range r.all {
+	for _, e := range r.seen() {
 		if e, ok := e.(E); ok {
 			found = append(found, e)
 		}

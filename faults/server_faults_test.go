@@ -6,6 +6,7 @@ package faults_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -40,7 +41,7 @@ func TestServerFaults(t *testing.T) {
 			run.Faults(1)
 			faults++
 			if !load.recovered(ctx) {
-				run.Violation("after %s (fault %d) Redis is back and counting is not: %v", fault.name, faults, events.all)
+				run.Violation("after %s (fault %d) Redis is back and counting is not: %v", fault.name, faults, events.seen())
 				load.end()
 				return
 			}
@@ -50,14 +51,19 @@ func TestServerFaults(t *testing.T) {
 	if err := system.Shutdown(ctx); err != nil {
 		run.Violation("Shutdown with Redis there: %v", err)
 	}
-	load.check(t, victim)
-	for _, e := range events.all { // Shutdown has waited for the last
-		switch e.(type) {
+	for _, e := range events.seen() { // Shutdown has waited for the last
+		switch e := e.(type) {
 		case distkit.WriterFailed, distkit.WriterRecovered:
+		case distkit.MessageRefused: // nobody else learns of a Send that Redis refused
+			if e.Key != serverSent || !errors.Is(e.Err, distkit.ErrNotApplied) {
+				run.Violation("%v", e)
+			}
+			load.sent.Add(-1)
 		default:
 			run.Violation("Redis kept its data and refused nothing for good, but: %v", e)
 		}
 	}
+	load.check(t, victim)
 }
 
 const (
@@ -75,6 +81,7 @@ type serverLoad struct {
 	own                       sync.Map // "<kind> <key>" -> the value that its worker last saw
 	shared, impatient, paired serverAccount
 	laxShared                 atomic.Int64
+	sent                      atomic.Int64 // strict messages that nobody waits for, less those refused
 	probes                    serverAccount
 }
 
@@ -101,6 +108,7 @@ var (
 	serverImpatient = distkit.MustKey("impatient")
 	serverLeft      = distkit.MustKey("left")
 	serverRight     = distkit.MustKey("right")
+	serverSent      = distkit.MustKey("sent")
 	serverProbe     = distkit.MustKey("probe")
 )
 
@@ -129,7 +137,7 @@ func (l *serverLoad) workStrict(ctx context.Context, own distkit.Key, rng *rand.
 	model, told := int64(0), serverAccount{}
 	for l.running() {
 		n := 1 + rng.Int64N(9)
-		switch rng.IntN(6) {
+		switch rng.IntN(7) {
 		case 0, 1:
 			got, err := c.Inc(ctx, own, n)
 			if told.note(l.run, n, err) {
@@ -149,6 +157,9 @@ func (l *serverLoad) workStrict(ctx context.Context, own distkit.Key, rng *rand.
 		case 4:
 			_, err := c.IncAll(ctx, distkit.Update{Key: serverLeft, N: n}, distkit.Update{Key: serverRight, N: n})
 			l.paired.note(l.run, n, err)
+		case 5:
+			c.PID(serverSent).Send(distkit.Inc{N: 1})
+			l.sent.Add(1)
 		default:
 			brief, cancel := context.WithTimeout(ctx, time.Duration(1+rng.IntN(40))*time.Millisecond)
 			_, err := c.Inc(brief, serverImpatient, n)
@@ -249,6 +260,9 @@ func (l *serverLoad) check(t testing.TB, victim *serverVictim) {
 				l.run.Violation("lax shared: Redis holds %d instead of %d", stored["shared"], want)
 			}
 			continue
+		}
+		if want := l.sent.Load(); stored["sent"] != want {
+			l.run.Violation("strict sent: Redis holds %d instead of %d", stored["sent"], want)
 		}
 		l.shared.check(l.run, "strict shared", stored["shared"])
 		l.impatient.check(l.run, "strict impatient", stored["impatient"])

@@ -121,7 +121,7 @@ func (c *shutdownCase) play() {
 	require.NoError(c.t, client.Close())
 	serverDeserted(c.t, c.admin, c.name)
 	c.book.check(err, serverStored(c.t, c.admin, c.name, "strict_counter"), serverStored(c.t, c.admin, c.name, "lax_counter"))
-	for _, e := range c.events.all {
+	for _, e := range c.events.seen() {
 		switch e.(type) {
 		case distkit.DataLost, distkit.ActorPanicked, distkit.ChangeRefused, distkit.EventsDropped:
 			c.book.run.Violation("%s: %v", c.book.name, e)

@@ -154,7 +154,7 @@ func (s *storm) live(ctx context.Context, t *testing.T, actors *actor.ActorSyste
 			s.run.Violation("an actor's requests had %d replies too few", a.waiting)
 		}
 	}
-	for _, e := range events.all {
+	for _, e := range events.seen() {
 		s.run.Violation("%v", e)
 	}
 	s.compare(t, "strict_counter", &s.strict)
