@@ -127,7 +127,7 @@ func (c *LaxCounter) Add(key Key, n int64) error {
 	if err := key.check(); err != nil {
 		return err
 	}
-	if !c.engine().Send(c.kind, key.name, op.Op{Kind: op.Inc, N: n}) {
+	if !c.engine().Add(key.name, n) {
 		return notApplied(ErrClosed)
 	}
 	return nil

@@ -167,8 +167,8 @@ func TestLax_overflowOfTheLocalSum_isNotApplied(t *testing.T) {
 	requireNotApplied(t, err, distkit.ErrOverflow)
 	events := recordEvents(t, f.System)
 	require.NoError(t, f.Lax().Add(keyA, 1))
-	require.ErrorIs(t, await[distkit.MessageRefused](t, events).Err, distkit.ErrOverflow)
 	f.flush(t)
+	require.ErrorIs(t, await[distkit.MessageRefused](t, events).Err, distkit.ErrOverflow)
 	require.Equal(t, "9223372036854775807", f.stored(t, "lax_counter", keyA))
 }
 

@@ -62,8 +62,10 @@ func WithRefreshWait(d time.Duration) Option { return func(o *options) { o.refre
 func WithMaxStaleness(d time.Duration) Option { return func(o *options) { o.maxStaleness = d } }
 
 // WithPassivation sets after which idle time a counter with nothing pending
-// may leave memory; its PIDs stay valid. Default: 1 minute; 0 turns it off.
-// In this version counters stay in memory.
+// leaves memory: after 1 to 1½ times idle. Its PIDs stay valid and wake it again;
+// a lax counter is then like one never seen, whose first reply needs a read.
+// While Redis is known to be away, lax counters stay. Default: 1 minute; 0
+// turns it off.
 func WithPassivation(idle time.Duration) Option { return func(o *options) { o.passivation = idle } }
 
 // WithBackoff sets the delays before a writer that has lost Redis is restarted:

@@ -19,6 +19,8 @@ import (
 // ErrClosed.
 type System struct {
 	engine      *actors.Engine
+	strict      StrictCounter
+	lax         LaxCounter
 	events      *events
 	actorSystem *actor.ActorSystem
 	ownsActors  bool
@@ -60,6 +62,7 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 		AllowedLag:   o.allowedLag,
 		RefreshWait:  o.refreshWait,
 		MaxStaleness: o.maxStaleness,
+		Passivation:  o.passivation,
 		Backoff:      actors.Backoff{Min: o.backoffMin, Max: o.backoffMax},
 		Observer:     observer{s.events},
 		Decode:       decode,
@@ -69,17 +72,24 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 		return nil, err
 	}
 	s.engine = engine
+	s.strict, s.lax = StrictCounter{counter{s, actors.Strict}}, LaxCounter{counter{s, actors.Lax}}
 	return s, nil
 }
 
 // Strict returns the counters whose every operation is executed in Redis.
 func (s *System) Strict() *StrictCounter {
-	return &StrictCounter{counter{s, actors.Strict}}
+	if s == nil {
+		return &StrictCounter{}
+	}
+	return &s.strict
 }
 
 // Lax returns the counters that fold in memory and flush.
 func (s *System) Lax() *LaxCounter {
-	return &LaxCounter{counter{s, actors.Lax}}
+	if s == nil {
+		return &LaxCounter{}
+	}
+	return &s.lax
 }
 
 // Flush writes every lax change accepted before the call and returns nil when

@@ -74,8 +74,7 @@ func (a address) SendUserMessage(_ *actor.PID, envelope any) {
 	_, message, sender := actor.UnwrapEnvelope(envelope)
 	o, err := a.engine.cfg.Decode(message)
 	if err == nil {
-		r := &request{key: a.key, op: o, sender: sender, respond: a.engine.respond}
-		if a.engine.offer(a.kind, a.key, r) {
+		if a.take(o, sender) {
 			return
 		}
 		err = op.NotApplied(op.ErrClosed)
@@ -85,6 +84,14 @@ func (a address) SendUserMessage(_ *actor.PID, envelope any) {
 	} else {
 		a.engine.cfg.Observer.MessageRefused(a.key, err)
 	}
+}
+
+// take hands an operation to the counter; false if the engine is closed.
+func (a address) take(o op.Op, sender *actor.PID) bool {
+	if sender == nil {
+		return a.engine.Send(a.kind, a.key, o)
+	}
+	return a.engine.offer(a.kind, a.key, &request{key: a.key, op: o, sender: sender, respond: a.engine.respond})
 }
 
 // SendSystemMessage implements actor.Process. An address has no life cycle:

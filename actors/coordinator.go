@@ -288,7 +288,10 @@ func (a coordinator) gather(r *round, slots []slot, wipe bool) {
 	messages := make([]gather, len(slots))
 	for i := range slots {
 		messages[i] = gather{round: r, slot: &slots[i], wipe: wipe}
-		slots[i].cell.box.PostUserMessage(&messages[i])
+		if !slots[i].cell.box.post(&messages[i]) {
+			slots[i].gathered = true
+			r.arrive(a.coordinatorCell)
+		}
 	}
 	r.arrive(a.coordinatorCell)
 }

@@ -22,7 +22,9 @@ func (e *Engine) Flush(ctx context.Context) ([]Unflushed, error) {
 func (e *Engine) flushAll(ctx context.Context, cells []*laxCell) ([]Unflushed, error) {
 	b := newBarrier(len(cells))
 	for _, c := range cells {
-		c.box.PostUserMessage(&request{barrier: b})
+		if !c.box.post(b) {
+			b.pass(nil)
+		}
 	}
 	e.flush.flushNow()
 	select {
@@ -68,10 +70,10 @@ func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {
 	e.closed.Store(true)
 	strict, lax := e.strict.close(), e.lax.close()
 	for _, c := range strict {
-		c.box.seal()
+		c.box.close()
 	}
 	for _, c := range lax {
-		c.box.seal()
+		c.box.close()
 	}
 	refused, err := e.flushAll(ctx, lax)
 	if err == nil {
@@ -80,7 +82,7 @@ func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {
 
 	// Nothing runs any more after this: the cells are ours to read.
 	e.supervisor.cancel()
-	stop(&e.ownGone, e.writer.box, e.flush.box)
+	stop(&e.ownBoxes.gone, e.sweeper.box, e.writer.box, e.flush.box)
 	boxes := make([]*mailbox, 0, len(strict)+len(lax))
 	for _, c := range strict {
 		boxes = append(boxes, &c.box)
@@ -88,7 +90,7 @@ func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {
 	for _, c := range lax {
 		boxes = append(boxes, &c.box)
 	}
-	stop(&e.keysGone, boxes...)
+	stop(&e.keyBoxes.gone, boxes...)
 	e.stopSupervisor()
 	e.addresses.release(e.cfg.ActorSystem.ProcessRegistry)
 
@@ -104,7 +106,9 @@ func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {
 func (e *Engine) drain(ctx context.Context, cells []*strictCell) error {
 	b := newBarrier(len(cells))
 	for _, c := range cells {
-		c.box.PostUserMessage(b)
+		if !c.box.post(b) {
+			b.pass(nil)
+		}
 	}
 	for _, settled := range []func() <-chan struct{}{
 		func() <-chan struct{} { return b.done },

@@ -6,8 +6,9 @@
 //
 // Files: engine (what the root calls), drain (Flush and Shutdown), request (an
 // operation on its way and its one outcome), keys and mailbox (where key actors
-// live), strict and strict_writer, lax… and coordinator and round, writer (what
-// both writers share), supervisor, address (PIDs that Proto.Actor code uses).
+// live), sweeper (which puts them to sleep), strict and strict_writer, lax… and
+// coordinator and round, writer (what both writers share), supervisor, address
+// (PIDs that Proto.Actor code uses).
 package actors
 
 import (
@@ -15,13 +16,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go/internal/op"
 	"github.com/distkit/distkit-go/internal/store"
+	"github.com/puzpuzpuz/xsync/v4"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -33,6 +34,7 @@ type Config struct {
 	AllowedLag   time.Duration
 	RefreshWait  time.Duration
 	MaxStaleness time.Duration // 0: unlimited
+	Passivation  time.Duration // idle time after which keys leave memory; 0: never
 	Backoff      Backoff
 	Observer     Observer
 
@@ -71,8 +73,9 @@ type Engine struct {
 	lax       keyspace[*laxCell]
 	writer    *strictWriterCell
 	flush     *coordinatorCell
-	keysGone  sync.WaitGroup // key actors that have not stopped
-	ownGone   sync.WaitGroup // writers that have not stopped
+	sweeper   *sweeperCell
+	keyBoxes  *boxKind // of the key actors
+	ownBoxes  *boxKind // of the others, which take time over a message
 	addresses addresses
 
 	closed   atomic.Bool // operations are refused; set with the keyspaces closed
@@ -86,7 +89,10 @@ var (
 
 // New builds an engine and starts its supervisor and writers. It does no I/O.
 func New(cfg Config) (*Engine, error) {
-	e := &Engine{cfg: cfg, shutdown: shutdown{done: make(chan struct{})}}
+	e := &Engine{
+		cfg: cfg, shutdown: shutdown{done: make(chan struct{})},
+		keyBoxes: &boxKind{inline: true}, ownBoxes: &boxKind{},
+	}
 	root := cfg.ActorSystem.Root
 	e.supervisor = newSupervisor(cfg.Backoff, cfg.Observer)
 	pid := root.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return e.supervisor },
@@ -96,61 +102,85 @@ func New(cfg Config) (*Engine, error) {
 	e.addresses = addresses{engine: e}
 
 	e.writer = &strictWriterCell{
-		box: &mailbox{inline: true, gone: &e.ownGone}, observer: cfg.Observer, failAt: cfg.failAt, lane: newLane(),
+		box: &mailbox{boxKind: e.ownBoxes}, observer: cfg.Observer, failAt: cfg.failAt, lane: newLane(),
 		store: store.New(cfg.Client, cfg.Prefix, Strict.String()),
 	}
 	e.flush = &coordinatorCell{
-		box: &mailbox{gone: &e.ownGone}, observer: cfg.Observer, failAt: cfg.failAt, keys: e.lax.all, started: time.Now(),
+		box: &mailbox{boxKind: e.ownBoxes}, observer: cfg.Observer, failAt: cfg.failAt, keys: e.lax.all, started: time.Now(),
 		store:      store.New(cfg.Client, cfg.Prefix, Lax.String()),
 		allowedLag: cfg.AllowedLag, refreshWait: cfg.RefreshWait, maxStaleness: cfg.MaxStaleness,
 	}
-	e.strict.fresh = func(key string) *strictCell {
-		return &strictCell{cell: e.newCell(key, false), writer: e.writer}
-	}
-	e.strict.born = func(c *strictCell) { e.spawnKey(&c.cell, Strict, strictKey{c}) }
-	e.lax.fresh = func(key string) *laxCell {
-		return &laxCell{cell: e.newCell(key, true), flush: e.flush}
-	}
-	e.lax.born = func(c *laxCell) { e.spawnKey(&c.cell, Lax, laxKey{c}) }
+	e.sweeper = newSweeper(e)
+	settle(e, &e.strict, Strict, func(key string) *strictCell {
+		return &strictCell{cell: cell{key, mailbox{boxKind: e.keyBoxes}}, writer: e.writer}
+	}, func() actor.Actor { return &strictKey{keys: &e.strict} })
+	settle(e, &e.lax, Lax, func(key string) *laxCell {
+		return &laxCell{cell: cell{key, mailbox{boxKind: e.keyBoxes}}, flush: e.flush}
+	}, func() actor.Actor { return &laxKey{keys: &e.lax} })
 	return e, errors.Join(
-		e.spawn("strict-writer", e.writer.box, strictWriter{e.writer}),
-		e.spawn("flush-coordinator", e.flush.box, coordinator{e.flush}))
+		e.spawnOwn("strict-writer", e.writer.box, strictWriter{e.writer}),
+		e.spawnOwn("flush-coordinator", e.flush.box, coordinator{e.flush}),
+		e.spawnOwn("sweeper", e.sweeper.box, sweeper{e.sweeper}))
 }
 
-func (e *Engine) newCell(key string, folds bool) cell {
-	return cell{key: key, box: mailbox{inline: true, folds: folds, gone: &e.keysGone}}
-}
-
-func (e *Engine) spawnKey(c *cell, kind Kind, a actor.Actor) {
-	if err := e.spawn(kind.String()+"/"+c.key, &c.box, a); err != nil {
-		panic(err) // a name taken, where the supervisor's is ours alone and a key has one cell
+// settle makes a keyspace ready to be lived in.
+func settle[C keyCell](e *Engine, k *keyspace[C], kind Kind, fresh func(key string) C, newActor actor.Producer) {
+	k.cells = xsync.NewMap[string, C]()
+	k.under = e.name + "/" + kind.String() + "/"
+	k.fresh = fresh
+	props := e.props(newActor, func() actor.Mailbox { return k.born })
+	k.spawn = func(name string) error {
+		_, err := e.parent.SpawnNamed(props, name)
+		e.sweeper.arm()
+		return err
 	}
 }
 
-// spawn starts an actor of ours as a child of the supervisor. Every
-// incarnation is the same value: state lives in the cell that it points to.
-func (e *Engine) spawn(name string, box *mailbox, a actor.Actor) error {
-	props := actor.PropsFromProducer(func() actor.Actor { return a },
-		actor.WithMailbox(func() actor.Mailbox { return box }),
+// props are those of children of the supervisor.
+func (e *Engine) props(newActor actor.Producer, box actor.MailboxProducer) *actor.Props {
+	return actor.PropsFromProducer(newActor, actor.WithMailbox(box),
 		actor.WithSpawnFunc(func(system *actor.ActorSystem, id string, props *actor.Props, _ actor.SpawnerContext) (*actor.PID, error) {
 			return actor.DefaultSpawner(system, id, props, e.parent)
 		}))
+}
+
+// spawnOwn starts one of the actors that are no keys. Every incarnation is the
+// same value: state lives in the cell that it points to.
+func (e *Engine) spawnOwn(name string, box *mailbox, a actor.Actor) error {
+	props := e.props(func() actor.Actor { return a }, func() actor.Mailbox { return box })
 	box.gone.Add(1)
 	if _, err := e.parent.SpawnNamed(props, e.name+"/"+name); err != nil {
 		box.gone.Done()
 		return fmt.Errorf("distkit: start actor %s: %w", name, err)
 	}
+	box.open()
 	return nil
 }
 
-// offer hands a request to its key's actor; false if the engine is closed.
-func (e *Engine) offer(kind Kind, key string, r *request) bool {
+// offer hands a message to its key's actor; false if the engine is closed.
+func (e *Engine) offer(kind Kind, key string, message any) bool {
 	if kind == Lax {
-		c, open := e.lax.get(key)
-		return open && c.box.offer(r)
+		return reach(&e.lax, key, func(box *mailbox) offered { return box.offer(message) })
 	}
-	c, open := e.strict.get(key)
-	return open && c.box.offer(r)
+	return reach(&e.strict, key, func(box *mailbox) offered { return box.offer(message) })
+}
+
+// reach hands something to a key's actor; false if the engine is closed. An
+// actor that is leaving memory is let go, and the key's next one has it.
+func reach[C keyCell](k *keyspace[C], key string, hand func(*mailbox) offered) bool {
+	for {
+		c, open := k.get(key)
+		if !open {
+			return false
+		}
+		switch hand(c.mailbox()) {
+		case taken:
+			return true
+		case refused:
+			return false
+		}
+		k.awaitSleep()
+	}
 }
 
 // trouble is what Redis last failed with for the kind.
@@ -181,9 +211,9 @@ func (e *Engine) wait(ctx context.Context, kind Kind, r *request) op.Result {
 	result, kept := r.await(ctx, e.trouble(kind))
 	if !kept {
 		r.recycle()
-	} else if kind == Lax && r.state.Load() == withdrawn {
-		if c, open := e.lax.get(key); open {
-			c.box.PostUserMessage(nudge{})
+	} else if kind == Lax && r.is(withdrawn) {
+		if c, ok := e.lax.cells.Load(key); ok {
+			c.box.post(nudge{})
 		}
 	}
 	return result
@@ -192,7 +222,19 @@ func (e *Engine) wait(ctx context.Context, kind Kind, r *request) op.Result {
 // Send carries out one operation that nobody waits for; false if the engine is
 // closed.
 func (e *Engine) Send(kind Kind, key string, o op.Op) bool {
+	if kind == Lax && o.Kind == op.Inc {
+		return e.Add(key, o.N)
+	}
 	return e.offer(kind, key, &request{key: key, op: o})
+}
+
+// Add increments a lax counter for somebody who waits for nothing; false if the
+// engine is closed.
+func (e *Engine) Add(key string, n int64) bool {
+	if c, ok := e.lax.cells.Load(key); ok && c.box.add(n) == taken {
+		return true
+	}
+	return reach(&e.lax, key, func(box *mailbox) offered { return box.add(n) })
 }
 
 // View returns what a lax key knows. It waits, within ctx, only for the first
@@ -247,7 +289,10 @@ func (e *Engine) clearStrict(r *request) {
 	}
 	r.arrivals.Store(int32(len(busy)) + 1)
 	for _, c := range busy {
-		if !c.box.offer(r) {
+		switch c.box.offer(r) {
+		case sleeping: // by now it has no work
+			forward(r, e.writer)
+		case refused:
 			r.fail(op.NotApplied(op.ErrClosed)) // it can no longer reach the writer
 			return
 		}

@@ -22,6 +22,8 @@ import (
 //     result: a read never meets a flush of the same key.
 //   - An operation that has to wait for a read parks, and all later ones of
 //     the key park behind it.
+//   - The mailbox may keep increments to itself (lazy) just as long as a gather
+//     or a settlement is on its way to the key.
 //   - What a panic interrupts is taken up by onRestarting: current and serving
 //     say what it was.
 
@@ -38,21 +40,64 @@ type laxCell struct {
 	seen   time.Duration // when, by the coordinator's clock
 	flown  time.Duration // when flight was gathered
 
-	flight *mutation      // frozen, at the coordinator
-	dels   []*mutation    // Dels that wait for flight to settle
-	open   mutation       // nothing or a change that later ones fold into
-	parked fifo[*request] // operations that wait for a read, in order
-
-	refused error // why Redis refused a change, for the next reply
+	flight *mutation // frozen, at the coordinator
+	open   change    // nothing or a change that later ones fold into
+	queues *queues   // what else waits; nil when that is nothing
 
 	current any      // the coordinator's message being handled
 	serving *request // the operation being served
-	decided bool     // serving has taken effect, with outcome
-	outcome op.Result
+	decided bool     // serving has taken effect, with the result in it
+}
+
+// queues are what a lax key holds at times only.
+type queues struct {
+	dels     []*mutation // Dels that wait for flight to settle
+	barriers []*barrier  // Flushes that wait for open
+	parked   fifo[any]   // *request, *increments and *barrier that wait for a read, in order
+	refused  error       // why Redis refused a change, for the next reply
+}
+
+// more are the key's queues, where there have been none so far.
+func (c *laxCell) more() *queues {
+	if c.queues == nil {
+		c.queues = new(queues)
+	}
+	return c.queues
+}
+
+// trim lets go of queues that hold nothing.
+func (c *laxCell) trim() {
+	if q := c.queues; q != nil && len(q.dels) == 0 && len(q.barriers) == 0 && q.parked.len() == 0 && q.refused == nil {
+		c.queues = nil
+	}
+}
+
+// dels are the Dels that wait for flight to settle.
+func (c *laxCell) dels() []*mutation {
+	if c.queues == nil {
+		return nil
+	}
+	return c.queues.dels
+}
+
+// waiting is how many operations are parked.
+func (c *laxCell) waiting() int {
+	if c.queues == nil {
+		return 0
+	}
+	return c.queues.parked.len()
+}
+
+// quiet implements keyCell.
+func (c *laxCell) quiet() bool {
+	return c.flight == nil && c.open.verb == nothing && c.queues == nil && !c.dirty && !c.asked
 }
 
 // laxKey is the actor.
-type laxKey struct{ *laxCell }
+type laxKey struct {
+	*laxCell // nil until it is started
+	keys     *keyspace[*laxCell]
+}
 
 type (
 	// settlement is the fate of the mutation that was in flight.
@@ -74,10 +119,14 @@ type (
 )
 
 // Receive implements actor.Actor.
-func (a laxKey) Receive(ctx actor.Context) {
+func (a *laxKey) Receive(ctx actor.Context) {
 	switch message := ctx.Message().(type) {
 	case *request:
-		a.onRequest(message)
+		a.onMessage(message)
+	case *barrier:
+		a.onMessage(message)
+	case folded:
+		a.onFolded()
 	case *gather:
 		a.current = message
 		a.onGather(message)
@@ -92,43 +141,63 @@ func (a laxKey) Receive(ctx actor.Context) {
 		a.serveParked(true)
 	case nudge:
 		a.serveParked(false)
+	case *actor.Started:
+		a.laxCell = a.keys.named(ctx.Self())
 	case *actor.Restarting:
 		a.onRestarting()
 	}
-}
-
-func (a laxKey) onRequest(r *request) {
-	if a.parked.len() > 0 || !a.serve(r, false) {
-		a.park(r)
+	if a.queues != nil {
+		a.trim()
 	}
 }
 
-// park queues a request behind those that wait. Increments that nobody waits
-// for fold, so that parking costs memory by the callers, not by the messages.
-func (a laxKey) park(r *request) {
-	if a.parked.len() == 0 || !foldInto(*a.parked.last(), r) {
-		a.parked.push(r)
+// onMessage handles what has its place in the key's order.
+func (a *laxKey) onMessage(message any) {
+	if a.waiting() > 0 || !a.handle(message, false) {
+		a.more().parked.push(message)
 	}
+}
+
+// onFolded takes the increments that the mailbox holds. Parked ones fold too,
+// so that parking costs memory by the callers, not by the messages.
+func (a *laxKey) onFolded() {
+	a.flush.failAt.at("lax key: folding")
+	n := a.box.take()
+	if a.waiting() == 0 {
+		a.fold(n)
+		return
+	}
+	parked := &a.queues.parked
+	if last, ok := (*parked.last()).(*increments); !ok || !foldInto(&last.n, n) {
+		parked.push(&increments{n})
+	}
+}
+
+// handle deals with a message, or reports false if it has to wait for a read.
+func (a *laxKey) handle(message any, anyAge bool) bool {
+	switch m := message.(type) {
+	case *request:
+		return m.is(withdrawn) || a.serve(m, anyAge)
+	case *increments:
+		n := m.n
+		m.n = 0 // should a panic bring it here again
+		a.fold(n)
+	case *barrier:
+		a.attach(m)
+	}
+	return true
 }
 
 // serveParked serves what is parked, in order, until one has to go on waiting.
 // With anyAge, a view that exists is good enough.
-func (a laxKey) serveParked(anyAge bool) {
-	for a.parked.len() > 0 {
-		r := *a.parked.peek()
-		if r.state.Load() != withdrawn && !a.serve(r, anyAge) {
-			return
-		}
-		a.parked.pop()
+func (a *laxKey) serveParked(anyAge bool) {
+	for a.waiting() > 0 && a.handle(*a.queues.parked.peek(), anyAge) {
+		a.queues.parked.pop()
 	}
 }
 
 // serve answers a request, or reports false if it has to wait for a read.
-func (a laxKey) serve(r *request, anyAge bool) bool {
-	if r.barrier != nil {
-		a.attach(r.barrier)
-		return true
-	}
+func (a *laxKey) serve(r *request, anyAge bool) bool {
 	if a.needsView(r) && !a.viewServes(anyAge || r.view != nil) {
 		return false
 	}
@@ -140,9 +209,9 @@ func (a laxKey) serve(r *request, anyAge bool) bool {
 		case r.view != nil:
 			*r.view = a.look()
 			a.decide(op.Result{})
-		case a.refused != nil && r.answered():
-			a.decide(op.Result{Err: op.NotApplied(a.refused)})
-			a.refused = nil
+		case a.queues != nil && a.queues.refused != nil && r.answered():
+			a.decide(op.Result{Err: op.NotApplied(a.queues.refused)})
+			a.queues.refused = nil
 		case a.needsView(r) && a.stale():
 			a.decide(op.Result{Err: op.NotApplied(a.staleness())})
 		case r.op.Kind == op.Del:
@@ -162,7 +231,7 @@ func (a laxKey) serve(r *request, anyAge bool) bool {
 
 // viewServes reports whether the view is fit to answer from. Where it is not, or
 // only because Redis is away, a read has been asked for.
-func (a laxKey) viewServes(anyAge bool) bool {
+func (a *laxKey) viewServes(anyAge bool) bool {
 	if !a.viewKnown() {
 		a.askRead()
 		return false
@@ -175,29 +244,30 @@ func (a laxKey) viewServes(anyAge bool) bool {
 }
 
 // stale reports whether the view is older than the user allows.
-func (a laxKey) stale() bool {
+func (a *laxKey) stale() bool {
 	limit := a.flush.maxStaleness
 	return limit > 0 && a.viewFromRemote() && a.flush.age(a.seen) > limit
 }
 
-func (a laxKey) staleness() error {
+func (a *laxKey) staleness() error {
 	err := fmt.Errorf("%w: seen %v ago, allowed are %v", op.ErrStale, a.flush.age(a.seen).Round(time.Millisecond), a.flush.maxStaleness)
 	return op.Hint(err, a.flush.lastTrouble())
 }
 
 // decide notes the outcome of the operation being served.
-func (a laxKey) decide(result op.Result) { a.decided, a.outcome = true, result }
+func (a *laxKey) decide(result op.Result) { a.decided, a.serving.result = true, result }
 
 // answer delivers the outcome. A failure that nobody waits for is reported.
-func (a laxKey) answer() {
-	if a.outcome.Err != nil && !a.serving.answered() {
-		a.flush.observer.MessageRefused(a.key, a.outcome.Err)
+func (a *laxKey) answer() {
+	result := a.serving.result
+	if result.Err != nil && !a.serving.answered() {
+		a.flush.observer.MessageRefused(a.key, result.Err)
 	}
-	a.serving.settle(a.outcome)
+	a.serving.settle(result)
 }
 
 // needsView reports whether the answer, or the decision, needs a value of Redis.
-func (a laxKey) needsView(r *request) bool {
+func (a *laxKey) needsView(r *request) bool {
 	switch r.op.Kind {
 	case op.Set, op.Del:
 		return false
@@ -208,27 +278,50 @@ func (a laxKey) needsView(r *request) bool {
 	}
 }
 
-// apply carries out an operation on the view and folds its change.
-func (a laxKey) apply(r *request) {
+// apply carries out an operation on the view.
+func (a *laxKey) apply(r *request) {
 	view := a.view()
 	c, applies := changeOf(r.op, view)
 	if !applies {
 		a.decide(op.Result{N: view, Old: view})
 		return
 	}
-	after, ok := view, true
+	after, ok := a.change(c, view)
+	if !ok {
+		a.decide(op.Result{Err: op.NotApplied(op.ErrOverflow)})
+		return
+	}
+	a.decide(op.Result{N: after, Old: view, Applied: true})
+	a.flush.failAt.at("lax key: folded")
+	a.markDirty()
+}
+
+// fold adds increments that nobody waits for.
+func (a *laxKey) fold(n int64) {
+	if n == 0 {
+		return
+	}
+	if _, ok := a.change(change{add, n}, a.view()); !ok {
+		a.flush.observer.MessageRefused(a.key, op.NotApplied(op.ErrOverflow))
+		return
+	}
+	a.flush.failAt.at("lax key: increments folded")
+	a.markDirty()
+}
+
+// change folds a change into what is open; after is what it makes of the view.
+// It reports false, and does nothing, if the result would be no int64.
+func (a *laxKey) change(c change, view int64) (after int64, ok bool) {
+	after, ok = view, true
 	if a.viewKnown() || c.verb == assign {
 		after, ok = c.on(view)
 	}
 	folded, foldable := a.open.then(c)
 	if !ok || !foldable {
-		a.decide(op.Result{Err: op.NotApplied(op.ErrOverflow)})
-		return
+		return view, false
 	}
-	a.open.change = folded
-	a.decide(op.Result{N: after, Old: view, Applied: true})
-	a.flush.failAt.at("lax key: folded")
-	a.markDirty()
+	a.open = folded
+	return after, true
 }
 
 // changeOf is the change that an operation makes of a view, and whether it
@@ -255,14 +348,14 @@ func changeOf(o op.Op, view int64) (c change, applies bool) {
 
 // askRead asks the coordinator for the value in Redis. Where a change is in
 // flight its result will be sooner; the read then bounds the wait for it.
-func (a laxKey) askRead() {
+func (a *laxKey) askRead() {
 	if !a.asked {
 		a.asked = true
 		a.flush.askRead(a.laxCell)
 	}
 }
 
-func (a laxKey) onSeen(s *seenValue) {
+func (a *laxKey) onSeen(s *seenValue) {
 	a.asked = false
 	a.flush.failAt.at("lax key: read answered")
 	switch {
@@ -279,31 +372,31 @@ func (a laxKey) onSeen(s *seenValue) {
 
 // failParked fails what cannot be answered without the read that failed, and
 // serves what stands between from the view there is.
-func (a laxKey) failParked(err error) {
-	for a.parked.len() > 0 {
-		r := *a.parked.peek()
-		if r.barrier == nil && a.needsView(r) && !a.viewKnown() {
+func (a *laxKey) failParked(err error) {
+	for a.waiting() > 0 {
+		message := *a.queues.parked.peek()
+		if r, ok := message.(*request); ok && a.needsView(r) && !a.viewKnown() {
 			if !r.answered() {
 				a.flush.observer.MessageRefused(a.key, err)
 			}
 			r.fail(err)
-		} else if !a.serve(r, true) {
+		} else if !a.handle(message, true) {
 			return
 		}
-		a.parked.pop()
+		a.queues.parked.pop()
 	}
 }
 
 // onRestarting takes up what a panic interrupted: the operation gets its one
 // outcome, the coordinator's message is handled to its end.
-func (a laxKey) onRestarting() {
+func (a *laxKey) onRestarting() {
 	if r := a.serving; r != nil {
-		if a.parked.len() > 0 && *a.parked.peek() == r {
-			a.parked.pop()
+		if a.waiting() > 0 && *a.queues.parked.peek() == any(r) {
+			a.queues.parked.pop()
 		}
 		switch {
 		case a.decided:
-			r.settle(a.outcome)
+			r.settle(r.result)
 		case !a.holds(r):
 			r.claim()
 			r.settle(op.Result{Err: op.NotApplied(errPanicked)})
@@ -322,11 +415,11 @@ func (a laxKey) onRestarting() {
 }
 
 // holds reports whether a Del is on its way and will be answered by its result.
-func (a laxKey) holds(r *request) bool {
+func (a *laxKey) holds(r *request) bool {
 	if a.flight != nil && a.flight.request == r {
 		return true
 	}
-	for _, d := range a.dels {
+	for _, d := range a.dels() {
 		if d.request == r {
 			return true
 		}

@@ -9,43 +9,47 @@ import (
 // How a lax key's changes leave for Redis, and what becomes of them.
 
 // del queues a Del: it reaches Redis at once, after what is in flight.
-func (a laxKey) del(r *request) {
-	m := &mutation{change: change{verb: remove}, request: r, dropped: changes(nil).then(a.open.change), barriers: a.open.barriers}
-	a.open = mutation{}
-	a.dels = append(a.dels, m)
+func (a *laxKey) del(r *request) {
+	q := a.more()
+	m := &mutation{change: change{verb: remove}, request: r, dropped: changes(nil).then(a.open), barriers: q.barriers}
+	a.open, q.barriers = change{}, nil
+	q.dels = append(q.dels, m)
 	a.sendNext()
 }
 
 // sendNext hands the next change to the coordinator if none is in flight.
-func (a laxKey) sendNext() {
+func (a *laxKey) sendNext() {
 	switch {
 	case a.flight != nil:
-	case len(a.dels) > 0:
-		a.flight, a.flown = a.dels[0], a.flush.now()
-		if a.dels = a.dels[1:]; len(a.dels) == 0 {
-			a.dels = nil
-		}
+	case len(a.dels()) > 0:
+		a.flight, a.flown = a.queues.dels[0], a.flush.now()
+		a.queues.dels = a.queues.dels[1:]
+		a.box.setLazy(true) // its settlement will come
 		a.flush.urgent(a.laxCell, a.flight)
 	default:
+		a.box.setLazy(a.dirty)
 		a.markDirty()
 	}
 }
 
-func (a laxKey) markDirty() {
-	if !a.dirty && a.open.verb != nothing && a.flight == nil && len(a.dels) == 0 {
+// markDirty has the coordinator gather what is open, unless it is to be done
+// anyway when the change in flight has settled.
+func (a *laxKey) markDirty() {
+	if !a.dirty && a.open.verb != nothing && a.flight == nil && len(a.dels()) == 0 {
 		a.dirty = true
-		a.flush.markDirty(a.laxCell, len(a.open.barriers) > 0)
+		a.box.setLazy(true) // a gather will come
+		a.flush.markDirty(a.laxCell, a.queues != nil && len(a.queues.barriers) > 0)
 	}
 }
 
 // attach makes a Flush wait for everything that the key has accepted.
-func (a laxKey) attach(b *barrier) {
+func (a *laxKey) attach(b *barrier) {
 	switch {
 	case a.open.verb != nothing:
-		a.open.barriers = append(a.open.barriers, b)
+		a.more().barriers = append(a.more().barriers, b)
 		a.flush.flushNow()
-	case len(a.dels) > 0:
-		last := a.dels[len(a.dels)-1]
+	case len(a.dels()) > 0:
+		last := a.queues.dels[len(a.queues.dels)-1]
 		last.barriers = append(last.barriers, b)
 	case a.flight != nil:
 		a.flight.barriers = append(a.flight.barriers, b)
@@ -54,8 +58,17 @@ func (a laxKey) attach(b *barrier) {
 	}
 }
 
+// takeOpen freezes what is open, and the Flushes that wait for it.
+func (a *laxKey) takeOpen() (c change, barriers []*barrier) {
+	c, a.open = a.open, change{}
+	if a.queues != nil {
+		barriers, a.queues.barriers = a.queues.barriers, nil
+	}
+	return c, barriers
+}
+
 // onGather freezes what is pending and puts it into the round.
-func (a laxKey) onGather(g *gather) {
+func (a *laxKey) onGather(g *gather) {
 	if g.slot.gathered { // before a panic
 		return
 	}
@@ -64,11 +77,12 @@ func (a laxKey) onGather(g *gather) {
 		a.gatherWipe(g.slot)
 	} else {
 		a.dirty = false
-		if a.flight == nil && len(a.dels) == 0 && a.open.verb != nothing {
-			g.slot.mutation = a.open
-			a.open = mutation{}
-			a.flight, a.flown = &g.slot.mutation, a.flush.now()
+		if a.flight == nil && len(a.dels()) == 0 && a.open.verb != nothing {
+			m := &g.slot.mutation
+			m.change, m.barriers = a.takeOpen()
+			a.flight, a.flown = m, a.flush.now()
 		}
+		a.box.setLazy(a.flight != nil) // or nothing more is on its way here
 	}
 	a.flush.failAt.at("lax key: gathered")
 	g.slot.gathered = true
@@ -77,7 +91,7 @@ func (a laxKey) onGather(g *gather) {
 
 // gatherWipe drops what is pending for a Clear, which takes effect here. A Del
 // not yet sent stays, as one that comes after the Clear.
-func (a laxKey) gatherWipe(s *slot) {
+func (a *laxKey) gatherWipe(s *slot) {
 	m := &s.mutation
 	if m.verb == wipe { // before a panic
 		return
@@ -86,13 +100,12 @@ func (a laxKey) gatherWipe(s *slot) {
 	if a.flight != nil {
 		m.dropped, a.flight.dropped = a.flight.dropped, nil
 	}
-	for _, d := range a.dels {
+	for _, d := range a.dels() {
 		m.dropped = m.dropped.then(d.dropped...)
 		d.dropped = nil
 	}
-	m.dropped = m.dropped.then(a.open.change)
-	m.barriers = a.open.barriers
-	a.open = mutation{}
+	open, barriers := a.takeOpen()
+	m.dropped, m.barriers = m.dropped.then(open), barriers
 	if a.flight == nil {
 		a.flight, a.flown = m, a.flush.now()
 	}
@@ -100,7 +113,7 @@ func (a laxKey) gatherWipe(s *slot) {
 
 // onSettlement learns the fate of a change. It can be repeated after a panic:
 // each step leaves nothing to do for the next time.
-func (a laxKey) onSettlement(s *settlement) {
+func (a *laxKey) onSettlement(s *settlement) {
 	m, err := s.mutation, s.result.Err
 	a.flush.failAt.at("lax key: settling")
 	if a.flight == m {
@@ -138,12 +151,12 @@ func (a laxKey) onSettlement(s *settlement) {
 
 // setAside takes a change that Redis refused out of the count: it is reported
 // to the observer, to the next reply of the key and to a Flush that waits.
-func (a laxKey) setAside(m *mutation, err error) {
+func (a *laxKey) setAside(m *mutation, err error) {
 	c := m.change
 	if c.verb == nothing { // reported before a panic
 		return
 	}
-	a.refused = fmt.Errorf("redis refused an earlier change of %q by %d: %w", a.key, c.amount(), err)
+	a.more().refused = fmt.Errorf("redis refused an earlier change of %q by %d: %w", a.key, c.amount(), err)
 	a.passBarriers(m, &Unflushed{Key: a.key, N: c.amount(), Assign: c.verb == assign, Err: err})
 	m.change = change{}
 	a.flush.observer.DeltaRefused(a.key, c.amount(), c.verb == assign, err)
@@ -151,30 +164,34 @@ func (a laxKey) setAside(m *mutation, err error) {
 
 // restore puts back what a refused Del or Clear had dropped, before the
 // changes that came after it.
-func (a laxKey) restore(m *mutation) {
+func (a *laxKey) restore(m *mutation) {
 	dropped, barriers := m.dropped, m.barriers
 	m.dropped, m.barriers = nil, nil
-	if len(a.dels) > 0 {
-		first := a.dels[0]
+	if dels := a.dels(); len(dels) > 0 {
+		first := dels[0]
 		first.dropped = dropped.then(first.dropped...)
 		first.barriers = append(barriers, first.barriers...)
 		return
 	}
-	all := dropped.then(a.open.change)
-	a.open.change = change{}
+	open, waiting := a.takeOpen()
+	barriers = append(barriers, waiting...)
+	all := dropped.then(open)
 	if last := len(all) - 1; last >= 0 {
-		a.open.change, all = all[last], all[:last]
+		a.open, all = all[last], all[:last]
 	}
-	a.open.barriers = append(barriers, a.open.barriers...)
 	if a.open.verb == nothing {
-		a.passBarriers(&a.open, nil)
+		for _, b := range barriers {
+			b.pass(nil)
+		}
+	} else if len(barriers) > 0 {
+		a.more().barriers = barriers
 	}
 	for _, c := range all { // together they are no int64
 		a.setAside(&mutation{change: c}, op.NotApplied(op.ErrOverflow))
 	}
 }
 
-func (a laxKey) passBarriers(m *mutation, left *Unflushed) {
+func (a *laxKey) passBarriers(m *mutation, left *Unflushed) {
 	barriers := m.barriers
 	m.barriers = nil
 	for _, b := range barriers {
@@ -205,29 +222,36 @@ func (a *laxCell) left(unhandled []any) []Unflushed {
 			m.request.settle(op.Result{Err: err})
 		}
 	}
-	for _, d := range a.dels {
+	for _, d := range a.dels() {
 		for _, c := range d.dropped {
 			note(c, notApplied)
 		}
 		d.request.settle(op.Result{Err: notApplied})
 	}
-	note(a.open.change, notApplied)
-	for a.parked.len() > 0 {
-		unhandled = append(unhandled, a.parked.pop())
+	note(a.open, notApplied)
+	for a.waiting() > 0 {
+		unhandled = append(unhandled, a.queues.parked.pop())
 	}
 	for _, message := range unhandled {
-		r, ok := message.(*request)
-		if !ok || r.barrier != nil {
-			continue
+		switch m := message.(type) {
+		case *increments:
+			note(change{add, m.n}, notApplied)
+		case *request:
+			a.abandon(m, notApplied, note)
 		}
-		switch c, applies := changeOf(r.op, 0); {
-		case r.answered():
-		case r.op.Kind.Conditional() || r.op.Kind == op.Del:
-			a.flush.observer.MessageRefused(a.key, notApplied)
-		case applies:
-			note(c, notApplied)
-		}
-		r.fail(notApplied)
 	}
 	return left
+}
+
+// abandon fails an operation that was not handled. A change that nobody waits
+// for is noted.
+func (a *laxCell) abandon(r *request, err error, note func(change, error)) {
+	switch c, applies := changeOf(r.op, 0); {
+	case r.answered():
+	case r.op.Kind.Conditional() || r.op.Kind == op.Del:
+		a.flush.observer.MessageRefused(a.key, err)
+	case applies:
+		note(c, err)
+	}
+	r.fail(err)
 }

@@ -19,7 +19,7 @@ func (a *laxCell) view() int64 {
 	if a.flight != nil {
 		v = a.flight.over(v)
 	}
-	if len(a.dels) > 0 {
+	if len(a.dels()) > 0 {
 		v = 0
 	}
 	return a.open.over(v)
@@ -27,7 +27,7 @@ func (a *laxCell) view() int64 {
 
 // viewFromRemote reports whether the view depends on what was read of Redis.
 func (a *laxCell) viewFromRemote() bool {
-	if a.open.verb == assign || len(a.dels) > 0 {
+	if a.open.verb == assign || len(a.dels()) > 0 {
 		return false
 	}
 	return a.flight == nil || a.flight.verb == add || a.flight.verb == lift

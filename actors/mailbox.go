@@ -4,101 +4,271 @@ import (
 	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/internal/op"
 )
 
 // mailbox is the queue of one of our actors. It differs from Proto.Actor's
 // default in these ways:
 //
-//   - It can be sealed: operations offered from then on are refused, so that
-//     no message is ever left behind in a stopped actor unseen. What belongs
-//     to work already accepted still enters.
-//   - With inline set, a caller that finds the actor idle runs it on its own
-//     goroutine, at most inlineBudget messages, and hands the rest to another.
-//     Such an actor's handlers never block and never run user code.
-//   - With folds set, consecutive increments that nobody waits for become one
-//     message, so that senders who outrun the actor cost no memory.
+//   - Increments that nobody waits for (add) fold: those that follow each other
+//     become one, so that senders who outrun the actor cost no memory. While the
+//     actor is sure to get another message anyway (lazy), they do not even wake
+//     it: the actor takes their sum before that message.
+//   - A caller that finds the actor idle runs it on its own goroutine (inline),
+//     at most inlineBudget messages, and hands the rest to another. Such an
+//     actor's handlers never block and never run user code.
+//   - It can refuse operations (close), and everything (sleep), so that no
+//     message is ever left behind in a stopped actor unseen.
 //   - What a stopped actor did not handle can be taken out (drain).
 //
 // mu guards every field below it. It is never held while a message is handled.
+// Whoever sets running handles messages until none is left.
 type mailbox struct {
-	inline  bool
-	folds   bool                 // increments that nobody waits for fold into the one before
-	gone    *sync.WaitGroup      // told when the actor has stopped
-	invoker actor.MessageInvoker // set before the first message is handled
+	*boxKind
+	invoker actor.MessageInvoker // set before the mailbox is opened
 
 	mu        sync.Mutex
-	user      fifo[any]
-	system    fifo[any]
-	running   bool // a goroutine is in run
-	suspended bool // between a failure and the restart
-	sealed    bool // operations are refused
+	opened    bool  // the actor has been spawned: messages are handled
+	running   bool  // a goroutine is in run
+	suspended bool  // between a failure and the restart, and after the stop
+	closed    bool  // operations are refused
+	asleep    bool  // everything is refused: the actor leaves memory
+	lazy      bool  // increments wait for the next message
+	holds     bool  // sum holds increments, older than all that is queued
+	idle      uint8 // sweeps since the last message
+	sum       int64
+	backlog   *backlog // what is queued; nil when that is nothing
 }
+
+// boxKind is what the mailboxes of one kind of actor have in common.
+type boxKind struct {
+	inline bool           // callers run the actor
+	gone   sync.WaitGroup // actors that have not stopped
+}
+
+// backlog is a mailbox's queues while they hold something.
+type backlog struct {
+	system fifo[any]
+	user   fifo[any] // increments between other messages are *increments
+}
+
+var backlogs = sync.Pool{New: func() any { return new(backlog) }}
+
+type (
+	// increments is the sum of increments that follow each other in a queue.
+	increments struct{ n int64 }
+	// folded tells the actor to take the increments that the mailbox holds.
+	folded struct{}
+)
 
 // inlineBudget bounds how many messages a caller handles for others before a
 // goroutine takes over.
 const inlineBudget = 32
 
+// offered is what became of an operation offered to a mailbox.
+type offered uint8
+
+const (
+	taken    offered = iota
+	refused          // the engine is closed
+	sleeping         // the actor is leaving memory: its key will have another
+)
+
 var _ actor.Mailbox = (*mailbox)(nil)
 
-// offer enqueues an operation, or reports false if the mailbox is sealed.
-func (m *mailbox) offer(message any) bool {
+// offer enqueues an operation.
+func (m *mailbox) offer(message any) offered {
 	m.mu.Lock()
-	if m.sealed {
+	if o := m.admit(); o != taken {
+		m.mu.Unlock()
+		return o
+	}
+	m.enqueue(message)
+	return taken
+}
+
+// add enqueues an increment that nobody waits for. It folds into the one before.
+func (m *mailbox) add(n int64) offered {
+	m.mu.Lock()
+	if o := m.admit(); o != taken {
+		m.mu.Unlock()
+		return o
+	}
+	switch {
+	case m.queued() > 0:
+		last, ok := (*m.backlog.user.last()).(*increments)
+		if !ok || !foldInto(&last.n, n) {
+			m.push(&increments{n})
+		}
+	case !m.holds:
+		m.holds, m.sum = true, n
+	case !foldInto(&m.sum, n):
+		m.push(&increments{n})
+	}
+	if m.lazy && m.queued() == 0 {
+		m.mu.Unlock()
+		return taken
+	}
+	m.wake()
+	return taken
+}
+
+// foldInto adds n to a sum of increments; false if that is no int64.
+func foldInto(sum *int64, n int64) bool {
+	folded, ok := op.Add(*sum, n)
+	if ok {
+		*sum = folded
+	}
+	return ok
+}
+
+// admit says whether operations are taken; mu is held.
+func (m *mailbox) admit() offered {
+	switch {
+	case m.asleep:
+		return sleeping
+	case m.closed:
+		return refused
+	default:
+		m.idle = 0
+		return taken
+	}
+}
+
+// post enqueues a message that belongs to work already accepted; false if the
+// actor is asleep, and so has nothing to do with any.
+func (m *mailbox) post(message any) bool {
+	m.mu.Lock()
+	if m.asleep {
 		m.mu.Unlock()
 		return false
 	}
-	if m.folds && m.user.len() > 0 && foldInto(*m.user.last(), message) {
-		m.mu.Unlock()
-		return true
-	}
-	m.user.push(message)
-	m.wake()
+	m.idle = 0
+	m.enqueue(message)
 	return true
 }
 
-// PostUserMessage enqueues a message that is never refused.
-func (m *mailbox) PostUserMessage(message any) {
-	m.mu.Lock()
-	m.user.push(message)
-	m.wake()
+// enqueue is entered with mu held and releases it. An idle actor handles the
+// message at once, without a queue.
+func (m *mailbox) enqueue(message any) {
+	if !m.inline || !m.rests() || m.suspended {
+		m.push(message)
+		m.wake()
+		return
+	}
+	m.running = true
+	m.mu.Unlock()
+	m.handle(message, false)
+	m.run(inlineBudget - 1)
 }
+
+// rests reports whether nothing is handled or waits to be; mu is held.
+func (m *mailbox) rests() bool {
+	return m.opened && !m.running && !m.holds && m.backlog == nil
+}
+
+// queued is how many user messages wait, the folded increments aside; mu is held.
+func (m *mailbox) queued() int {
+	if m.backlog == nil {
+		return 0
+	}
+	return m.backlog.user.len()
+}
+
+func (m *mailbox) push(message any) { m.queue().user.push(message) }
+
+func (m *mailbox) queue() *backlog {
+	if m.backlog == nil {
+		m.backlog = backlogs.Get().(*backlog)
+	}
+	return m.backlog
+}
+
+// PostUserMessage implements actor.Mailbox.
+func (m *mailbox) PostUserMessage(message any) { m.post(message) }
 
 // PostSystemMessage enqueues a lifecycle message; it goes before user messages.
 func (m *mailbox) PostSystemMessage(message any) {
 	m.mu.Lock()
-	m.system.push(message)
+	m.queue().system.push(message)
 	m.wake()
 }
 
 // RegisterHandlers implements actor.Mailbox. The dispatcher is not used: see inline.
 func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, _ actor.Dispatcher) {
-	m.mu.Lock()
 	m.invoker = invoker
-	m.mu.Unlock()
 }
 
 // Start implements actor.Mailbox.
 func (m *mailbox) Start() {}
 
+// open lets the actor, which has been spawned, handle what there is.
+func (m *mailbox) open() {
+	m.mu.Lock()
+	m.opened = true
+	m.wake()
+}
+
 // UserMessageCount implements actor.Mailbox.
 func (m *mailbox) UserMessageCount() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.user.len()
+	if m.holds {
+		return m.queued() + 1
+	}
+	return m.queued()
 }
 
-// seal refuses operations from now on.
-func (m *mailbox) seal() {
+// close refuses operations from now on.
+func (m *mailbox) close() {
 	m.mu.Lock()
-	m.sealed = true
+	m.closed = true
 	m.mu.Unlock()
+}
+
+// doze counts a sweep that finds the actor without a message since the one
+// before, and reports whether that makes it so many in a row.
+func (m *mailbox) doze(sweeps uint8) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.idle = min(m.idle+1, sweeps)
+	return m.idle == sweeps
+}
+
+// sleep refuses everything from now on, if there has been no message since doze
+// and quiet says that the actor, whose state it may read, holds nothing.
+func (m *mailbox) sleep(quiet func() bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.idle == 0 || !m.rests() || m.suspended || m.closed || !quiet() {
+		return false
+	}
+	m.asleep = true
+	return true
 }
 
 // busy reports whether a message is being handled or waits to be.
 func (m *mailbox) busy() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.running || m.user.len() > 0
+	return !m.rests()
+}
+
+// setLazy says whether the actor is sure to get another message, for which
+// increments can wait.
+func (m *mailbox) setLazy(lazy bool) {
+	m.mu.Lock()
+	m.lazy = lazy
+	m.mu.Unlock()
+}
+
+// take hands the folded increments to the actor; 0 if a panic had it ask twice.
+func (m *mailbox) take() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.sum
+	m.holds, m.sum = false, 0
+	return n
 }
 
 // drain takes out the user messages that a stopped actor did not handle.
@@ -106,8 +276,12 @@ func (m *mailbox) drain() []any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var left []any
-	for m.user.len() > 0 {
-		left = append(left, m.user.pop())
+	if m.holds {
+		left = append(left, &increments{m.sum})
+		m.holds = false
+	}
+	for m.queued() > 0 {
+		left = append(left, m.backlog.user.pop())
 	}
 	return left
 }
@@ -115,7 +289,7 @@ func (m *mailbox) drain() []any {
 // wake is entered with mu held and releases it. It sees to it that somebody
 // runs the actor.
 func (m *mailbox) wake() {
-	if m.running || m.invoker == nil {
+	if m.running || !m.opened {
 		m.mu.Unlock()
 		return
 	}
@@ -132,26 +306,45 @@ func (m *mailbox) wake() {
 // over to a goroutine when the budget is spent. Its caller has set running.
 func (m *mailbox) run(budget int) {
 	for handled := 0; ; handled++ {
-		if budget > 0 && handled == budget {
-			go m.run(0)
-			return
-		}
 		m.mu.Lock()
-		var message any
-		system := m.system.len() > 0
-		switch {
-		case system:
-			message = m.system.pop()
-		case m.user.len() > 0 && !m.suspended:
-			message = m.user.pop()
-		default:
+		message, system := m.next()
+		if message == nil {
 			m.running = false
 			m.mu.Unlock()
 			return
 		}
 		m.mu.Unlock()
 		m.handle(message, system)
+		if budget > 0 && handled == budget {
+			go m.run(0)
+			return
+		}
 	}
+}
+
+// next takes the message to be handled next off the queues, nil if there is
+// none; mu is held. The folded increments stay until the actor takes them.
+func (m *mailbox) next() (message any, system bool) {
+	b := m.backlog
+	switch {
+	case b != nil && b.system.len() > 0:
+		return b.system.pop(), true
+	case m.suspended:
+		return nil, false
+	case m.holds && (m.queued() > 0 || !m.lazy):
+		return folded{}, false
+	case m.queued() > 0:
+		message = b.user.pop()
+		if i, ok := message.(*increments); ok {
+			m.holds, m.sum = true, i.n
+			return folded{}, false
+		}
+		return message, false
+	case b != nil:
+		m.backlog = nil
+		backlogs.Put(b)
+	}
+	return nil, false
 }
 
 // handle invokes one message. A panic becomes a failure that the supervisor
@@ -162,6 +355,10 @@ func (m *mailbox) handle(message any, system bool) {
 			m.invoker.EscalateFailure(reason, message)
 		}
 	}()
+	if !system {
+		m.invoker.InvokeUserMessage(message)
+		return
+	}
 	switch message.(type) {
 	case *actor.SuspendMailbox:
 		m.setSuspended(true)
@@ -172,11 +369,7 @@ func (m *mailbox) handle(message any, system bool) {
 		m.setSuspended(true) // a stopped actor swallows messages: they stay for drain
 		m.gone.Done()        // our actors have no children to wait for
 	default:
-		if system {
-			m.invoker.InvokeSystemMessage(message)
-		} else {
-			m.invoker.InvokeUserMessage(message)
-		}
+		m.invoker.InvokeSystemMessage(message)
 	}
 }
 
@@ -184,39 +377,4 @@ func (m *mailbox) setSuspended(suspended bool) {
 	m.mu.Lock()
 	m.suspended = suspended
 	m.mu.Unlock()
-}
-
-// fifo is a first-in, first-out queue over one slice.
-type fifo[T any] struct {
-	items []T
-	head  int
-}
-
-func (q *fifo[T]) len() int { return len(q.items) - q.head }
-
-func (q *fifo[T]) push(item T) { q.items = append(q.items, item) }
-
-// peek is the oldest item; the queue must not be empty.
-func (q *fifo[T]) peek() *T { return &q.items[q.head] }
-
-// last is the newest item; the queue must not be empty.
-func (q *fifo[T]) last() *T { return &q.items[len(q.items)-1] }
-
-func (q *fifo[T]) pop() T {
-	var zero T
-	item := q.items[q.head]
-	q.items[q.head] = zero
-	q.head++
-	switch {
-	case q.head == len(q.items):
-		q.items, q.head = q.items[:0], 0
-		if cap(q.items) > 64 { // a burst's memory goes back
-			q.items = nil
-		}
-	case q.head >= 1024 && q.head*2 >= len(q.items): // a queue that never empties stays small
-		kept := copy(q.items, q.items[q.head:])
-		clear(q.items[kept:])
-		q.items, q.head = q.items[:kept], 0
-	}
-	return item
 }

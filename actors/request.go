@@ -21,6 +21,10 @@ import (
 //
 // A caller that gives up on a claimed request tells "unknown" and leaves the
 // request to the engine, which never recycles one that somebody else may hold.
+//
+// A caller whose operation was decided on its own goroutine, before it began to
+// wait, just finds it done. Otherwise it adds the mark waited to the state, and
+// only then whoever settles the request touches it once more, to send to done.
 type request struct {
 	key string
 	op  op.Op
@@ -31,12 +35,10 @@ type request struct {
 	results  []op.Result
 	arrivals atomic.Int32 // key actors that the batch has yet to pass
 
-	view    *View    // where a View goes, for the Get that asks for one
-	held    bool     // the engine may look at it after it is settled: not to be recycled
-	barrier *barrier // set for a Flush's marker, which is no operation
-
-	local  bool // claiming decides it: no Redis between
-	state  atomic.Int32
+	view   *View         // where a View goes, for the Get that asks for one
+	held   bool          // the engine may look at it after it is settled: not to be recycled
+	local  bool          // claiming decides it: no Redis between
+	state  atomic.Int32  // one of those below, perhaps with waited
 	done   chan struct{} // nil where nobody waits; capacity 1
 	result op.Result     // valid once state is done
 
@@ -49,6 +51,8 @@ const (
 	claimed
 	done
 	withdrawn
+
+	waited int32 = 1 << 3 // the caller waits at the channel
 )
 
 var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
@@ -78,38 +82,38 @@ func (r *request) answered() bool { return r.done != nil || r.sender != nil }
 // size is how many operations the request is.
 func (r *request) size() int { return max(1, len(r.parts)) }
 
+// is reports whether the request is in a state.
+func (r *request) is(state int32) bool { return r.state.Load()&^waited == state }
+
+// move goes from one state to another; false if it was not in the first.
+func (r *request) move(from, to int32) bool {
+	for {
+		mark := r.state.Load()
+		if mark&^waited != from {
+			return false
+		}
+		if r.state.CompareAndSwap(mark, to|mark&waited) {
+			return true
+		}
+	}
+}
+
 // claim takes the request for the engine; false if the caller has withdrawn.
-func (r *request) claim() bool { return r.state.CompareAndSwap(queued, claimed) }
+func (r *request) claim() bool { return r.move(queued, claimed) }
 
 // thaw gives a claimed request back to the queue, where it may be withdrawn again.
-func (r *request) thaw() { r.state.CompareAndSwap(claimed, queued) }
-
-// foldInto adds next, an increment that nobody waits for, to last, if that is one
-// too and still queued; its actor must not be able to see last.
-func foldInto(last, next any) bool {
-	into, ok := last.(*request)
-	r, ok2 := next.(*request)
-	if !ok || !ok2 || into.op.Kind != op.Inc || r.op.Kind != op.Inc || into.answered() || r.answered() {
-		return false
-	}
-	sum, ok := op.Add(into.op.N, r.op.N)
-	if ok {
-		into.op.N = sum
-	}
-	return ok
-}
+func (r *request) thaw() { r.move(claimed, queued) }
 
 // settle delivers the outcome of a claimed request.
 func (r *request) settle(result op.Result) {
-	if r.state.Load() != claimed {
+	if !r.is(claimed) {
 		return
 	}
 	r.result = result
-	r.state.Store(done)
 	if r.sender != nil {
 		r.respond(r.sender, r.op, result)
 	}
-	if r.done != nil {
+	if r.state.Swap(done)&waited != 0 {
 		r.done <- struct{}{}
 	}
 }
@@ -125,17 +129,21 @@ func (r *request) fail(err error) {
 // for the reader of a timeout. kept reports that the engine may still hold the
 // request, which must then not be recycled.
 func (r *request) await(ctx context.Context, trouble func() error) (result op.Result, kept bool) {
-	select {
-	case <-r.done:
-		return r.result, r.held
-	default:
+	for {
+		state := r.state.Load()
+		if state == done {
+			return r.result, r.held
+		}
+		if r.state.CompareAndSwap(state, state|waited) {
+			break
+		}
 	}
 	select {
 	case <-r.done:
 		return r.result, r.held
 	case <-ctx.Done():
 	}
-	if r.state.CompareAndSwap(queued, withdrawn) {
+	if r.move(queued, withdrawn) {
 		return op.Result{Err: op.NotApplied(op.Hint(ctx.Err(), trouble()))}, true
 	}
 	if r.local {

@@ -12,13 +12,21 @@ type strictCell struct {
 	current *request // to be forwarded; left behind by a panic
 }
 
+// quiet implements keyCell: what was forwarded is the writer's.
+func (*strictCell) quiet() bool { return true }
+
 // strictKey is the actor of one strict counter: it takes the key's operations
 // one by one and forwards each to the writer, which answers the caller.
-type strictKey struct{ *strictCell }
+type strictKey struct {
+	*strictCell // nil until it is started
+	keys        *keyspace[*strictCell]
+}
 
 // Receive implements actor.Actor.
-func (a strictKey) Receive(ctx actor.Context) {
+func (a *strictKey) Receive(ctx actor.Context) {
 	switch message := ctx.Message().(type) {
+	case *actor.Started:
+		a.strictCell = a.keys.named(ctx.Self())
 	case *request:
 		a.onRequest(message)
 	case *barrier:
@@ -28,7 +36,7 @@ func (a strictKey) Receive(ctx actor.Context) {
 	}
 }
 
-func (a strictKey) onRequest(r *request) {
+func (a *strictKey) onRequest(r *request) {
 	a.current = r
 	a.writer.failAt.at("strict key: before forward")
 	a.current = nil // from here on it is the writer's, and soon another operation's
@@ -37,7 +45,7 @@ func (a strictKey) onRequest(r *request) {
 }
 
 // onRestarting answers the operation that a panic kept from being forwarded.
-func (a strictKey) onRestarting() {
+func (a *strictKey) onRestarting() {
 	if r := a.current; r != nil {
 		a.current = nil
 		r.fail(op.NotApplied(errPanicked))

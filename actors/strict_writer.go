@@ -90,7 +90,7 @@ func (w *strictWriterCell) submit(r *request) {
 
 // present keeps the requests whose callers have not withdrawn.
 func present(requests []*request) []*request {
-	return slices.DeleteFunc(requests, func(r *request) bool { return r.state.Load() == withdrawn })
+	return slices.DeleteFunc(requests, func(r *request) bool { return r.is(withdrawn) })
 }
 
 // lastTrouble is what Redis last failed with, nil if it answers.
@@ -321,7 +321,7 @@ func (w *strictWriterCell) abandon() {
 		for _, r := range waiting {
 			err := closed // it was not written, and will not be
 			if !r.claim() {
-				if r.state.Load() != claimed {
+				if !r.is(claimed) {
 					continue
 				}
 				err = op.Unknown(op.Hint(errStopped, w.lastTrouble()))
