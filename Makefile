@@ -15,8 +15,8 @@ help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "Further flags: make test GOTESTFLAGS='-v -run Lax', make demo ARGS=-h."
-	@echo 'Tests, cover and bench use the Redis at REDIS_URL, or start one for the run.'
+	@echo "Further flags: make test GOTESTFLAGS='-v -run Lax', make demo ARGS=-h, make bench ARGS=-h."
+	@echo 'Tests, cover and the benchmarks use the Redis at REDIS_URL, or start one for the run.'
 
 .PHONY: demo
 demo: ## Run the demo
@@ -31,12 +31,12 @@ test-race: ## Run all tests under the race detector
 	scripts/with-redis go test -race -count=1 $(GOTESTFLAGS) ./...
 
 .PHONY: bench
-bench: ## Run the benchmarks
-ifeq ($(wildcard bench/go.mod),)
-	@echo 'There are no benchmarks: bench/go.mod is missing.' >&2; exit 1
-else
-	cd bench && ../scripts/with-redis go test -run '^$$' -bench . -benchmem $(GOTESTFLAGS) ./...
-endif
+bench: ## Measure against the rivals, about a quarter of an hour; writes bench/results
+	cd bench && ../scripts/with-redis go run ./cmd/compare $(ARGS)
+
+.PHONY: bench-check
+bench-check: ## Measure a short form, and fail if ratios are worse than bench/results
+	cd bench && ../scripts/with-redis go run ./cmd/compare -check results/ratios.json $(ARGS)
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Check format, go vet and golangci-lint

@@ -1,147 +1,172 @@
-// Package bench measures distkit beside what one would write with go-redis, on
-// the same Redis in the same run. It is a module of its own, so that what it
-// compares with stays out of the library's go.mod.
-//
-// make bench runs it; REDIS_URL says where, and the prefix "bench-…" is all it
-// touches.
 package bench
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"log/slog"
-	"math/rand/v2"
-	"os"
-	"strconv"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
-	"github.com/distkit/distkit-go"
-	"github.com/redis/go-redis/v9"
+	"github.com/distkit/distkit-go/bench/report"
 )
 
-// start returns a client and a System on a prefix of its own.
-func start(b *testing.B) (*redis.Client, *distkit.System, string) {
+// env is the Redis of a benchmark, which cannot be without.
+func env(b *testing.B) *Env {
 	b.Helper()
-	url := os.Getenv("REDIS_URL")
-	if url == "" {
-		b.Fatal("REDIS_URL is not set; run make bench, which starts a Redis")
-	}
-	options, err := redis.ParseURL(url)
+	e, err := NewEnv(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
-	client := redis.NewClient(options)
-	prefix := fmt.Sprintf("bench-%016x", rand.Uint64())
-	system, err := distkit.NewSystem(client, distkit.WithPrefix(distkit.MustKey(prefix)),
-		distkit.WithLogger(slog.New(slog.DiscardHandler)))
+	b.Cleanup(func() { _ = e.Close() })
+	return e
+}
+
+// start makes a contestant ready; all its keys are known.
+func start(b *testing.B, c Contestant, keys int) (Counter, int64) {
+	b.Helper()
+	counter, err := c.Start(env(b), keys)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
-		ctx := context.Background()
-		if err := system.Shutdown(ctx); err != nil {
-			b.Error(err)
-		}
-		client.Del(ctx, prefix+":strict_counter", prefix+":lax_counter", prefix+":script")
-		if err := client.Close(); err != nil {
+		if err := counter.Close(); err != nil {
 			b.Error(err)
 		}
 	})
-	return client, system, prefix
-}
-
-func keys(n int) []distkit.Key {
-	out := make([]distkit.Key, n)
-	for i := range out {
-		out[i] = distkit.MustKey(strconv.Itoa(i))
+	for key := range keys {
+		if err := counter.Count(key); err != nil {
+			b.Fatal(err)
+		}
 	}
-	return out
+	if err := counter.Settle(); err != nil {
+		b.Fatal(err)
+	}
+	return counter, int64(keys)
 }
 
-// callers runs op b.N times from so many goroutines.
-func callers(b *testing.B, n int, op func(i int) error) {
-	b.Helper()
-	var next atomic.Int64
+// benchmarkLoad divides b.N operations among the callers.
+func benchmarkLoad(b *testing.B, c Contestant, callers, keys int) {
+	counter, counted := start(b, c, keys)
+	var left atomic.Int64
 	var wait sync.WaitGroup
+	left.Store(int64(b.N))
+	b.ReportAllocs()
 	b.ResetTimer()
-	for range n {
+	for caller := range callers {
 		wait.Go(func() {
-			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
-				if err := op(int(i)); err != nil {
-					b.Error(err)
+			key := caller * keys / callers
+			for share := max(int64(b.N/callers/16), 1); ; {
+				n := min(left.Add(-share)+share, share)
+				if n <= 0 {
 					return
+				}
+				for range n {
+					if err := counter.Count(key); err != nil {
+						b.Error(err)
+						return
+					}
+					if key++; key == keys {
+						key = 0
+					}
 				}
 			}
 		})
 	}
 	wait.Wait()
+	if err := counter.Settle(); err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+	if err := verify(counter, counted+int64(b.N)); err != nil {
+		b.Error(err)
+	}
 }
 
-// hincrby is what one would write by hand: no ledger, applied twice when a
-// reply is lost.
-var hincrby = redis.NewScript("return redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])")
-
-func BenchmarkStrictInc(b *testing.B) {
-	for _, n := range []int{1, 64, 256, 1024} {
-		b.Run(fmt.Sprintf("distkit/callers=%d", n), func(b *testing.B) {
-			_, system, _ := start(b)
-			names, c := keys(1000), system.Strict()
-			callers(b, n, func(i int) error {
-				_, err := c.Inc(context.Background(), names[i%len(names)], 1)
-				return err
-			})
-		})
-		b.Run(fmt.Sprintf("goredis-script/callers=%d", n), func(b *testing.B) {
-			client, _, prefix := start(b)
-			names := keys(1000)
-			callers(b, n, func(i int) error {
-				return hincrby.Run(context.Background(), client, []string{prefix + ":script"}, names[i%len(names)].String(), 1).Err()
-			})
-		})
+func BenchmarkStrict(b *testing.B) {
+	for _, callers := range strictCallers {
+		for _, keys := range keyCounts {
+			for _, c := range StrictContestants() {
+				b.Run(fmt.Sprintf("callers=%d/keys=%d/%s", callers, keys, c.Name()), func(b *testing.B) {
+					benchmarkLoad(b, c, callers, keys)
+				})
+			}
+		}
 	}
 }
 
 func BenchmarkLax(b *testing.B) {
-	for _, n := range []int{1, 2, 64} {
-		for _, count := range []int{1, 1000} {
-			name := fmt.Sprintf("callers=%d/keys=%d", n, count)
-			b.Run("Add/"+name, func(b *testing.B) {
-				_, system, _ := start(b)
-				names, c := keys(count), system.Lax()
-				callers(b, n, func(i int) error { return c.Add(names[i%count], 1) })
+	for _, keys := range keyCounts {
+		for _, c := range LaxContestants() {
+			b.Run(fmt.Sprintf("keys=%d/callers=1/%s", keys, c.Name()), func(b *testing.B) {
+				benchmarkLoad(b, c, 1, keys)
 			})
-			b.Run("Inc/"+name, func(b *testing.B) {
-				_, system, _ := start(b)
-				names, c := keys(count), system.Lax()
-				callers(b, n, func(i int) error {
-					_, err := c.Inc(context.Background(), names[i%count], 1)
-					return err
-				})
+			b.Run(fmt.Sprintf("keys=%d/callers=all/%s", keys, c.Name()), func(b *testing.B) {
+				benchmarkLoad(b, c, runtime.GOMAXPROCS(0), keys)
 			})
 		}
 	}
 }
 
 func BenchmarkFlush(b *testing.B) {
-	for _, count := range []int{1000, 100_000} {
-		b.Run(fmt.Sprintf("keys=%d", count), func(b *testing.B) {
-			_, system, _ := start(b)
-			names, c := keys(count), system.Lax()
-			b.ResetTimer()
-			for range b.N {
-				for _, name := range names {
-					if err := c.Add(name, 1); err != nil {
-						b.Fatal(err)
-					}
+	for _, c := range FlushContestants() {
+		b.Run(fmt.Sprintf("keys=%d/%s", dirtyKeys, c.Name()), func(b *testing.B) {
+			counter, counted := start(b, c, dirtyKeys)
+			var took time.Duration
+			flushes := 0
+			for b.Loop() {
+				t, err := dirtyAndFlush(counter, dirtyKeys)
+				if err != nil {
+					b.Fatal(err)
 				}
-				if err := system.Flush(context.Background()); err != nil {
+				flushes++
+				took += t
+			}
+			b.ReportMetric(float64(flushes*dirtyKeys)/took.Seconds(), "keys/s")
+			if err := verify(counter, counted+int64(flushes*dirtyKeys)); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+}
+
+func BenchmarkTail(b *testing.B) {
+	for _, c := range tailContestants() {
+		b.Run(fmt.Sprintf("dirty=%d/%s", dirtyKeys, c.Name()), func(b *testing.B) {
+			e := env(b)
+			var last map[string]float64
+			for b.Loop() {
+				var err error
+				if last, err = measureTail(c, e, time.Second); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(b.N*count)/b.Elapsed().Seconds(), "keys/s")
+			b.ReportMetric(last[report.P999], "p99.9-µs")
+			b.ReportMetric(last[report.Throughput], "keys/s")
 		})
 	}
+}
+
+// BenchmarkGrowth is an Add that goes round all keys; memory wants a process of
+// its own, and is make bench's.
+func BenchmarkGrowth(b *testing.B) {
+	for _, keys := range GrowthSizes {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) { benchmarkLoad(b, distkitAdd(lag), 1, keys) })
+	}
+}
+
+// needRedis skips a test where there is none.
+func needRedis(t *testing.T) *Env {
+	t.Helper()
+	e, err := NewEnv(t.Context())
+	if errors.Is(err, ErrNoRedis) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	return e
 }
