@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,8 @@ import (
 //	                                                   └─ again ─┘
 //
 // Invariants:
-//   - One round is under way. Whoever comes meanwhile is in the next.
+//   - At most maxRounds are under way, in which a key has one change at most; a
+//     round of Clears is alone.
 //   - A tick is armed by the first dirty key, and once more by a flush for what
 //     comes meanwhile: an idle coordinator holds no timer and sends no command.
 //   - A call without an answer stays frozen under its number and goes again;
@@ -40,7 +42,8 @@ type coordinatorCell struct {
 	refreshWait  time.Duration
 	maxStaleness time.Duration // 0: unlimited
 
-	away atomic.Bool // Redis is known not to answer: nobody waits for a refresh
+	away     atomic.Bool // Redis is known not to answer: nobody waits for a refresh
+	flushing atomic.Bool // a flush of what is dirty is about to begin; set as flush is
 
 	mu      sync.Mutex // guards the inbox: what keys and callers ask for
 	dirty   []*laxCell
@@ -54,8 +57,9 @@ type coordinatorCell struct {
 	idle    chan struct{} // closed when nothing is left to do; nil unless asked for
 
 	// The rest is the actor's.
-	round   *round
-	lanes   []lane
+	rounds  []*round
+	flushed []*laxCell // of the flush under way: keys that are in no round yet
+	lanes   lanes
 	fault   fault
 	due     bool // the tick has come
 	tick    *time.Timer
@@ -90,7 +94,9 @@ func (c *coordinatorCell) now() time.Duration { return time.Since(c.started) }
 func (c *coordinatorCell) markDirty(cell *laxCell, now bool) {
 	c.ask(func() {
 		c.dirty = append(c.dirty, cell)
-		c.flush = c.flush || now
+		if now {
+			c.setFlush(true)
+		}
 	})
 }
 
@@ -119,8 +125,17 @@ func (c *coordinatorCell) whenIdle() <-chan struct{} {
 	return idle
 }
 
+// flushNow flushes what is dirty without waiting for the tick.
 func (c *coordinatorCell) flushNow() {
-	c.ask(func() { c.flush = true })
+	if !c.flushing.Load() {
+		c.ask(func() { c.setFlush(true) })
+	}
+}
+
+// setFlush notes whether not to wait for the tick; mu is held.
+func (c *coordinatorCell) setFlush(flush bool) {
+	c.flush = flush
+	c.flushing.Store(flush)
 }
 
 // ask puts something into the inbox and sees to it that the actor looks.
@@ -166,18 +181,19 @@ func (a coordinator) Receive(ctx actor.Context) {
 	}
 }
 
-// onStarted resumes the round that an earlier incarnation left, at the step
-// that it had reached.
+// onStarted resumes the rounds that an earlier incarnation left, at the steps
+// that they had reached.
 func (a coordinator) onStarted() {
-	switch r := a.round; {
-	case r == nil:
-		a.onWake()
-	case r.inFlight: // its return is on the way
-	case r.frozen:
-		a.send()
-	case r.left.Load() == 0:
-		a.onGathered(r)
+	for _, r := range slices.Clone(a.rounds) {
+		switch {
+		case r.inFlight: // its return is on the way
+		case r.frozen:
+			a.send(r)
+		case r.left.Load() == 0:
+			a.onGathered(r)
+		}
 	}
+	a.onWake()
 }
 
 func (a coordinator) onWake() {
@@ -192,63 +208,71 @@ func (a coordinator) onWake() {
 	a.step()
 }
 
-// startRefresh bounds the wait for the reads asked for.
-func (a coordinator) startRefresh() {
-	if a.refresh == nil && !a.away.Load() {
-		a.refresh = time.AfterFunc(a.refreshWait, func() { a.box.PostUserMessage(refreshOver{}) })
+// step starts rounds while something is to be done now, and arms the tick if
+// something is to be done later.
+func (a coordinator) step() {
+	for {
+		r := a.nextRound()
+		if r == nil {
+			return
+		}
+		a.rounds = append(a.rounds, r)
+		if len(r.reads) > 0 {
+			a.startRefresh() // the last one ended with an earlier read
+		}
+		a.gather(r)
 	}
 }
 
-// step starts a round if none is under way and something is to be done now,
-// and arms the tick if something is to be done later.
-func (a coordinator) step() {
+// nextRound makes a round of what is to be done now; nil if that is nothing, or
+// has to wait for the rounds under way.
+func (a coordinator) nextRound() *round {
 	a.mu.Lock()
+	defer a.mu.Unlock()
+	if (a.due || a.flush) && len(a.flushed) == 0 {
+		a.flushed, a.dirty = a.dirty, nil
+		a.due = false
+		a.setFlush(false)
+		if len(a.flushed) > 0 {
+			a.startTick() // for what comes while this flush is under way
+		}
+	}
 	if len(a.dirty) > 0 {
 		a.startTick()
 	}
-	if a.round != nil {
-		a.mu.Unlock()
-		return
+	if len(a.rounds) == 1 && len(a.rounds[0].wipes) > 0 {
+		return nil
 	}
-	if len(a.wipes) > 0 {
-		wipes := a.wipes
-		a.wipes = nil
-		a.mu.Unlock()
-		a.startWipe(wipes)
-		return
+	if wipes := a.takeWipes(); len(wipes) > 0 {
+		return newWipeRound(wipes, a.keys())
 	}
-	flush := (a.due || a.flush) && len(a.dirty) > 0
-	if !flush && len(a.reads) == 0 && len(a.dels) == 0 {
-		a.due, a.flush = false, false
-		if len(a.dirty) == 0 && a.idle != nil {
+	if len(a.wipes) > 0 || len(a.rounds) == maxRounds {
+		return nil
+	}
+	if len(a.flushed)+len(a.reads)+len(a.dels) == 0 {
+		if len(a.dirty)+len(a.rounds) == 0 && a.idle != nil {
 			close(a.idle)
 			a.idle = nil
 		}
-		a.mu.Unlock()
-		return
+		return nil
 	}
-	r := &round{reads: a.reads}
-	a.round, a.reads = r, nil
-	dels := a.dels
-	a.dels = nil
-	var dirty []*laxCell
-	if flush {
-		dirty, a.dirty = a.dirty, nil
-		a.due, a.flush = false, false
-		a.startTick() // for what comes while this flush is under way
+	dirty := a.flushed[:min(len(a.flushed), roundSize)]
+	r := newRound(a.dels, dirty)
+	clear(dirty)
+	a.flushed = a.flushed[len(dirty):]
+	r.reads, a.reads, a.dels = a.reads, nil, nil
+	return r
+}
+
+// takeWipes takes the Clears whose callers still wait, if nothing is under way;
+// mu is held.
+func (a coordinator) takeWipes() []*request {
+	if len(a.rounds) > 0 {
+		return nil
 	}
-	r.slots = make([]slot, len(dels)+len(dirty))
-	for i, d := range dels {
-		r.slots[i] = slot{cell: d.cell, mutation: mutation{change: d.mutation.change}, del: d.mutation, gathered: true}
-	}
-	for i, cell := range dirty {
-		r.slots[len(dels)+i].cell = cell
-	}
-	a.mu.Unlock()
-	if len(r.reads) > 0 {
-		a.startRefresh() // the last one ended with an earlier read
-	}
-	a.gather(r, r.slots[len(dels):], false)
+	wipes := slices.DeleteFunc(a.wipes, func(r *request) bool { return !r.claim() })
+	a.wipes = nil
+	return wipes
 }
 
 // startTick sees to it that what is dirty is flushed within AllowedLag, whatever
@@ -259,63 +283,45 @@ func (a coordinator) startTick() {
 	}
 }
 
-// startWipe starts a round that carries out Clears: every key drops what is
-// pending, then the container goes.
-func (a coordinator) startWipe(wipes []*request) {
-	r := &round{}
-	for _, request := range wipes {
-		if request.claim() {
-			r.wipes = append(r.wipes, request)
-		}
-	}
-	if len(r.wipes) == 0 {
-		a.step()
-		return
-	}
-	cells := a.keys()
-	r.slots = make([]slot, len(cells))
-	for i, cell := range cells {
-		r.slots[i].cell = cell
-	}
-	a.round = r
-	a.gather(r, r.slots, true)
-}
-
-// gather asks the slots' keys for what they have. The coordinator counts as
+// gather asks the round's keys for what they have. The coordinator counts as
 // one of those waited for, so that the round moves on when it is asked of all.
-func (a coordinator) gather(r *round, slots []slot, wipe bool) {
-	r.left.Store(int32(len(slots)) + 1)
-	messages := make([]gather, len(slots))
-	for i := range slots {
-		messages[i] = gather{round: r, slot: &slots[i], wipe: wipe}
-		if !slots[i].cell.box.post(&messages[i]) {
-			slots[i].gathered = true
-			r.arrive(a.coordinatorCell)
+func (a coordinator) gather(r *round) {
+	r.left.Store(int32(len(r.slots)) + 1)
+	for i := range r.slots {
+		s := &r.slots[i]
+		if s.gathered || !s.cell.box.post(gather{s}) {
+			r.arrive(a.coordinatorCell) // a Del, or asleep: it has nothing
 		}
 	}
 	r.arrive(a.coordinatorCell)
 }
 
 func (a coordinator) onGathered(r *round) {
-	if r != a.round || r.frozen {
+	if r.frozen || !slices.Contains(a.rounds, r) {
 		return
 	}
 	a.failAt.at("coordinator: gathered")
 	r.freeze(&a.lanes)
 	a.failAt.at("coordinator: frozen")
 	if len(r.calls) == 0 && len(r.reads) == 0 {
-		a.round = nil
-		a.step()
+		a.finish(r)
 		return
 	}
-	a.send()
+	a.send(r)
+}
+
+// finish ends a round in which everything has its answer.
+func (a coordinator) finish(r *round) {
+	at := slices.Index(a.rounds, r)
+	a.rounds = slices.Delete(a.rounds, at, at+1)
+	r.release()
+	a.step()
 }
 
 // send makes one attempt at the round's open calls and reads, on a goroutine
 // of its own: the actor stays free to end the waits for a refresh and to hear
 // of its stop while Redis hangs.
-func (a coordinator) send() {
-	r := a.round
+func (a coordinator) send(r *round) {
 	open := r.open()
 	calls := make([]*store.Call, len(open))
 	for i, call := range open {
@@ -345,7 +351,7 @@ func (a coordinator) onReturned(r *round) {
 	for _, call := range r.open() {
 		switch {
 		case call.Gap:
-			a.lanes[call.lane].resume(call.Call, coordinatorName, a.observer)
+			call.lane.resume(call.Call, coordinatorName, a.observer)
 			call.ambiguous = false
 			again = true
 		case call.Class == store.Applied:
@@ -364,14 +370,13 @@ func (a coordinator) onReturned(r *round) {
 	a.note(failed)
 	switch {
 	case failed != nil:
-		a.releaseReads(r)
+		a.releaseReads()
 		panic(a.fault.failed(coordinatorName, failed))
 	case again:
-		a.send()
+		a.send(r)
 	default:
 		a.failAt.at("coordinator: settled")
-		a.round = nil
-		a.step()
+		a.finish(r)
 	}
 }
 
@@ -387,25 +392,16 @@ func (a coordinator) note(failed error) {
 }
 
 // settle tells the keys of a call what became of their mutations. It can be
-// repeated after a panic: keys and Clears take their fate once.
+// repeated after a panic: keys and Clears are told their fate once.
 func (a coordinator) settle(r *round, call *laxCall) {
-	a.lanes[call.lane].ack(call.Call)
-	slots, wiped := call.slots, len(r.wipes) > 0
-	if wiped {
-		slots = make([]*slot, len(r.slots))
+	call.lane.ack(call.Call)
+	if call.slots == nil { // Clears: every key is to know
 		for i := range r.slots {
-			slots[i] = &r.slots[i]
+			a.tell(&r.slots[i], call.Results[0], r.sent)
 		}
 	}
-	settlements := make([]settlement, len(slots))
-	for i, s := range slots {
-		result := call.Results[0]
-		if !wiped {
-			result = call.Results[i]
-		}
-		a.failAt.at("coordinator: settling")
-		settlements[i] = settlement{mutation: s.flight(), result: result, sent: r.sent}
-		s.cell.box.PostUserMessage(&settlements[i])
+	for i, s := range call.slots {
+		a.tell(s, call.Results[i], r.sent)
 	}
 	for len(r.wipes) > 0 {
 		request := r.wipes[0]
@@ -413,70 +409,18 @@ func (a coordinator) settle(r *round, call *laxCall) {
 		request.settle(call.Results[0])
 	}
 	call.settled = true
+	a.lanes.put(call.lane)
 }
 
-// settleReads gives the read's values to the keys that asked. A read that
-// Redis refused as such is answered too; one that failed is returned, and its
-// keys go on waiting.
-func (a coordinator) settleReads(r *round) error {
-	if r.read == nil {
-		return nil
+// tell sends a key the result of its change, once.
+func (a coordinator) tell(s *slot, result op.Result, sent time.Duration) {
+	a.failAt.at("coordinator: settling")
+	if s.told || s.mutation.verb == nothing {
+		return
 	}
-	read, cells := r.read, r.reads
-	switch read.Class {
-	case store.Applied, store.Refused:
-		r.read, r.reads = nil, nil
-	default:
-		return read.Err
-	}
-	a.mu.Lock()
-	more := len(a.reads) > 0
-	a.mu.Unlock()
-	if !more {
-		a.stopRefresh()
-	}
-	answers := make([]seenValue, len(cells))
-	for i, cell := range cells {
-		answers[i].sent = r.sent
-		if read.Class == store.Refused {
-			answers[i].refused = read.Err
-		} else {
-			answers[i].value = read.Values[i]
-		}
-		cell.box.PostUserMessage(&answers[i])
-	}
-	return nil
-}
-
-// onRefreshOver ends the waits for reads: whoever has a view answers from it.
-func (a coordinator) onRefreshOver() {
-	a.refresh = nil
-	a.releaseReads(a.round)
-}
-
-// releaseReads marks Redis as away and lets the keys that wait for a read
-// answer from the views they have. The reads stay asked for.
-func (a coordinator) releaseReads(r *round) {
-	a.stopRefresh()
-	a.mu.Lock()
-	waiting := append([]*laxCell(nil), a.reads...)
-	a.mu.Unlock()
-	if r != nil {
-		waiting = append(waiting, r.reads...)
-	}
-	if len(waiting) > 0 {
-		a.away.Store(true)
-	}
-	for _, cell := range waiting {
-		cell.box.PostUserMessage(proceed{})
-	}
-}
-
-func (a coordinator) stopRefresh() {
-	if a.refresh != nil {
-		a.refresh.Stop()
-		a.refresh = nil
-	}
+	s.told, s.result, s.sent = true, result, sent
+	s.round.users.Add(1)
+	s.cell.box.post(settlement{s})
 }
 
 func (a coordinator) stopTimers() {
@@ -490,7 +434,7 @@ func (a coordinator) stopTimers() {
 // abandon, when everything has stopped, marks what Redis may have and settles
 // the Clears that are left.
 func (c *coordinatorCell) abandon() {
-	if r := c.round; r != nil {
+	for _, r := range c.rounds {
 		for _, call := range r.open() {
 			if !call.ambiguous && (!r.inFlight || call.Revoke()) {
 				continue

@@ -22,7 +22,7 @@ func (e *Engine) Flush(ctx context.Context) ([]Unflushed, error) {
 func (e *Engine) flushAll(ctx context.Context, cells []*laxCell) ([]Unflushed, error) {
 	b := newBarrier(len(cells))
 	for _, c := range cells {
-		if !c.box.post(b) {
+		if c.box.empty(c.quiet) || !c.box.post(b) {
 			b.pass(nil)
 		}
 	}
@@ -176,10 +176,10 @@ func (e *Engine) retire(ctx context.Context) {
 func (e *Engine) retireLedgers(ctx context.Context) {
 	for _, own := range []struct {
 		store *store.Store
-		lanes []lane
+		lanes []*lane
 	}{
-		{e.writer.store, []lane{e.writer.lane}},
-		{e.flush.store, e.flush.lanes},
+		{e.writer.store, []*lane{&e.writer.lane}},
+		{e.flush.store, e.flush.lanes.all},
 	} {
 		var used []string
 		for _, l := range own.lanes {

@@ -18,8 +18,8 @@ import (
 // Invariants:
 //   - Only flight is at the coordinator; what comes after waits until it has
 //     settled, so the order of the key's changes is kept under failure.
-//   - remote changes only while nothing is in flight, or by flight's own
-//     result: a read never meets a flush of the same key.
+//   - remote changes by flight's own result, or by a read between whose question
+//     and answer nothing was in flight: others may not know of the change.
 //   - An operation that has to wait for a read parks, and all later ones of
 //     the key park behind it.
 //   - The mailbox may keep increments to itself (lazy) just as long as a gather
@@ -36,13 +36,15 @@ type laxCell struct {
 	known  bool          // remote has been read
 	dirty  bool          // the coordinator knows that open has something
 	asked  bool          // the coordinator owes us a read
+	mixed  bool          // a change was in flight since: the read may not know of it
 	remote int64         // the last total seen in Redis
 	seen   time.Duration // when, by the coordinator's clock
 	flown  time.Duration // when flight was gathered
 
-	flight *mutation // frozen, at the coordinator
-	open   change    // nothing or a change that later ones fold into
-	queues *queues   // what else waits; nil when that is nothing
+	flight  *mutation // frozen, at the coordinator
+	open    change    // nothing or a change that later ones fold into
+	flusher *barrier  // the Flush that waits for open
+	queues  *queues   // what else waits; nil when that is nothing
 
 	current any      // the coordinator's message being handled
 	serving *request // the operation being served
@@ -51,10 +53,9 @@ type laxCell struct {
 
 // queues are what a lax key holds at times only.
 type queues struct {
-	dels     []*mutation // Dels that wait for flight to settle
-	barriers []*barrier  // Flushes that wait for open
-	parked   fifo[any]   // *request, *increments and *barrier that wait for a read, in order
-	refused  error       // why Redis refused a change, for the next reply
+	dels    []*mutation // Dels that wait for flight to settle
+	parked  fifo[any]   // *request, *increments and *barrier that wait for a read, in order
+	refused error       // why Redis refused a change, for the next reply
 }
 
 // more are the key's queues, where there have been none so far.
@@ -67,7 +68,7 @@ func (c *laxCell) more() *queues {
 
 // trim lets go of queues that hold nothing.
 func (c *laxCell) trim() {
-	if q := c.queues; q != nil && len(q.dels) == 0 && len(q.barriers) == 0 && q.parked.len() == 0 && q.refused == nil {
+	if q := c.queues; q != nil && len(q.dels) == 0 && q.parked.len() == 0 && q.refused == nil {
 		c.queues = nil
 	}
 }
@@ -100,12 +101,6 @@ type laxKey struct {
 }
 
 type (
-	// settlement is the fate of the mutation that was in flight.
-	settlement struct {
-		mutation *mutation
-		result   op.Result
-		sent     time.Duration // when the flush left: the total is not older
-	}
 	// seenValue is the answer to a read.
 	seenValue struct {
 		value   store.Value
@@ -127,13 +122,13 @@ func (a *laxKey) Receive(ctx actor.Context) {
 		a.onMessage(message)
 	case folded:
 		a.onFolded()
-	case *gather:
+	case gather:
 		a.current = message
-		a.onGather(message)
+		a.onGather(message.slot)
 		a.current = nil
-	case *settlement:
+	case settlement:
 		a.current = message
-		a.onSettlement(message)
+		a.onSettlement(message.slot)
 		a.current = nil
 	case *seenValue:
 		a.onSeen(message)
@@ -350,7 +345,7 @@ func changeOf(o op.Op, view int64) (c change, applies bool) {
 // flight its result will be sooner; the read then bounds the wait for it.
 func (a *laxKey) askRead() {
 	if !a.asked {
-		a.asked = true
+		a.asked, a.mixed = true, a.flight != nil
 		a.flush.askRead(a.laxCell)
 	}
 }
@@ -364,7 +359,7 @@ func (a *laxKey) onSeen(s *seenValue) {
 	case s.value.Err != nil:
 		a.known = false
 		a.failParked(s.value.Err)
-	case a.flight == nil:
+	case !a.mixed:
 		a.remote, a.known, a.seen = s.value.N, true, s.sent
 	}
 	a.serveParked(true)
@@ -404,10 +399,10 @@ func (a *laxKey) onRestarting() {
 		a.serving = nil
 	}
 	switch message := a.current.(type) {
-	case *gather:
-		a.onGather(message)
-	case *settlement:
-		a.onSettlement(message)
+	case gather:
+		a.onGather(message.slot)
+	case settlement:
+		a.onSettlement(message.slot)
 	}
 	a.current = nil
 	a.sendNext()

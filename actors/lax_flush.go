@@ -10,10 +10,9 @@ import (
 
 // del queues a Del: it reaches Redis at once, after what is in flight.
 func (a *laxKey) del(r *request) {
-	q := a.more()
-	m := &mutation{change: change{verb: remove}, request: r, dropped: changes(nil).then(a.open), barriers: q.barriers}
-	a.open, q.barriers = change{}, nil
-	q.dels = append(q.dels, m)
+	open, waiting := a.takeOpen()
+	m := &mutation{change: change{verb: remove}, request: r, dropped: changes(nil).then(open), barrier: waiting}
+	a.more().dels = append(a.more().dels, m)
 	a.sendNext()
 }
 
@@ -22,9 +21,8 @@ func (a *laxKey) sendNext() {
 	switch {
 	case a.flight != nil:
 	case len(a.dels()) > 0:
-		a.flight, a.flown = a.queues.dels[0], a.flush.now()
+		a.takeOff(a.queues.dels[0])
 		a.queues.dels = a.queues.dels[1:]
-		a.box.setLazy(true) // its settlement will come
 		a.flush.urgent(a.laxCell, a.flight)
 	default:
 		a.box.setLazy(a.dirty)
@@ -38,55 +36,60 @@ func (a *laxKey) markDirty() {
 	if !a.dirty && a.open.verb != nothing && a.flight == nil && len(a.dels()) == 0 {
 		a.dirty = true
 		a.box.setLazy(true) // a gather will come
-		a.flush.markDirty(a.laxCell, a.queues != nil && len(a.queues.barriers) > 0)
+		a.flush.markDirty(a.laxCell, a.flusher != nil)
 	}
+}
+
+// takeOff freezes a change that is on its way to Redis from now on.
+func (a *laxKey) takeOff(m *mutation) {
+	a.flight, a.flown = m, a.flush.now()
+	a.mixed = true
+	a.box.setLazy(true) // its settlement will come
 }
 
 // attach makes a Flush wait for everything that the key has accepted.
 func (a *laxKey) attach(b *barrier) {
 	switch {
 	case a.open.verb != nothing:
-		a.more().barriers = append(a.more().barriers, b)
+		a.flusher = a.flusher.and(b)
 		a.flush.flushNow()
 	case len(a.dels()) > 0:
 		last := a.queues.dels[len(a.queues.dels)-1]
-		last.barriers = append(last.barriers, b)
+		last.barrier = last.barrier.and(b)
 	case a.flight != nil:
-		a.flight.barriers = append(a.flight.barriers, b)
+		a.flight.barrier = a.flight.barrier.and(b)
 	default:
 		b.pass(nil)
 	}
 }
 
-// takeOpen freezes what is open, and the Flushes that wait for it.
-func (a *laxKey) takeOpen() (c change, barriers []*barrier) {
-	c, a.open = a.open, change{}
-	if a.queues != nil {
-		barriers, a.queues.barriers = a.queues.barriers, nil
-	}
-	return c, barriers
+// takeOpen freezes what is open, and the Flush that waits for it.
+func (a *laxKey) takeOpen() (c change, waiting *barrier) {
+	c, waiting = a.open, a.flusher
+	a.open, a.flusher = change{}, nil
+	return c, waiting
 }
 
 // onGather freezes what is pending and puts it into the round.
-func (a *laxKey) onGather(g *gather) {
-	if g.slot.gathered { // before a panic
+func (a *laxKey) onGather(s *slot) {
+	if s.gathered { // before a panic
 		return
 	}
 	a.flush.failAt.at("lax key: gathering")
-	if g.wipe {
-		a.gatherWipe(g.slot)
+	if len(s.round.wipes) > 0 {
+		a.gatherWipe(s)
 	} else {
 		a.dirty = false
 		if a.flight == nil && len(a.dels()) == 0 && a.open.verb != nothing {
-			m := &g.slot.mutation
-			m.change, m.barriers = a.takeOpen()
-			a.flight, a.flown = m, a.flush.now()
+			s.mutation.change, s.mutation.barrier = a.takeOpen()
+			a.takeOff(&s.mutation)
+		} else {
+			a.box.setLazy(a.flight != nil) // or nothing more is on its way here
 		}
-		a.box.setLazy(a.flight != nil) // or nothing more is on its way here
 	}
 	a.flush.failAt.at("lax key: gathered")
-	g.slot.gathered = true
-	g.round.arrive(a.flush)
+	s.gathered = true
+	s.round.arrive(a.flush)
 }
 
 // gatherWipe drops what is pending for a Clear, which takes effect here. A Del
@@ -104,17 +107,17 @@ func (a *laxKey) gatherWipe(s *slot) {
 		m.dropped = m.dropped.then(d.dropped...)
 		d.dropped = nil
 	}
-	open, barriers := a.takeOpen()
-	m.dropped, m.barriers = m.dropped.then(open), barriers
+	open, waiting := a.takeOpen()
+	m.dropped, m.barrier = m.dropped.then(open), waiting
 	if a.flight == nil {
-		a.flight, a.flown = m, a.flush.now()
+		a.takeOff(m)
 	}
 }
 
 // onSettlement learns the fate of a change. It can be repeated after a panic:
 // each step leaves nothing to do for the next time.
-func (a *laxKey) onSettlement(s *settlement) {
-	m, err := s.mutation, s.result.Err
+func (a *laxKey) onSettlement(s *slot) {
+	m, err := s.flight(), s.result.Err
 	a.flush.failAt.at("lax key: settling")
 	if a.flight == m {
 		a.flight = nil
@@ -138,7 +141,7 @@ func (a *laxKey) onSettlement(s *settlement) {
 	}
 	switch {
 	case err == nil:
-		a.passBarriers(m, nil)
+		m.land(nil)
 	case m.verb == remove || m.verb == wipe:
 		a.restore(m)
 	default:
@@ -147,6 +150,10 @@ func (a *laxKey) onSettlement(s *settlement) {
 	a.flush.failAt.at("lax key: settled")
 	a.sendNext()
 	a.serveParked(false)
+	if !s.settled {
+		s.settled = true
+		s.round.release() // the slot is not ours any more
+	}
 }
 
 // setAside takes a change that Redis refused out of the count: it is reported
@@ -157,7 +164,7 @@ func (a *laxKey) setAside(m *mutation, err error) {
 		return
 	}
 	a.more().refused = fmt.Errorf("redis refused an earlier change of %q by %d: %w", a.key, c.amount(), err)
-	a.passBarriers(m, &Unflushed{Key: a.key, N: c.amount(), Assign: c.verb == assign, Err: err})
+	m.land(&Unflushed{Key: a.key, N: c.amount(), Assign: c.verb == assign, Err: err})
 	m.change = change{}
 	a.flush.observer.DeltaRefused(a.key, c.amount(), c.verb == assign, err)
 }
@@ -165,38 +172,34 @@ func (a *laxKey) setAside(m *mutation, err error) {
 // restore puts back what a refused Del or Clear had dropped, before the
 // changes that came after it.
 func (a *laxKey) restore(m *mutation) {
-	dropped, barriers := m.dropped, m.barriers
-	m.dropped, m.barriers = nil, nil
+	dropped, waiting := m.dropped, m.barrier
+	m.dropped, m.barrier = nil, nil
 	if dels := a.dels(); len(dels) > 0 {
 		first := dels[0]
 		first.dropped = dropped.then(first.dropped...)
-		first.barriers = append(barriers, first.barriers...)
+		first.barrier = waiting.and(first.barrier)
 		return
 	}
-	open, waiting := a.takeOpen()
-	barriers = append(barriers, waiting...)
+	open, flusher := a.takeOpen()
+	a.flusher = waiting.and(flusher)
 	all := dropped.then(open)
 	if last := len(all) - 1; last >= 0 {
 		a.open, all = all[last], all[:last]
 	}
 	if a.open.verb == nothing {
-		for _, b := range barriers {
-			b.pass(nil)
-		}
-	} else if len(barriers) > 0 {
-		a.more().barriers = barriers
+		a.flusher.pass(nil)
+		a.flusher = nil
 	}
 	for _, c := range all { // together they are no int64
 		a.setAside(&mutation{change: c}, op.NotApplied(op.ErrOverflow))
 	}
 }
 
-func (a *laxKey) passBarriers(m *mutation, left *Unflushed) {
-	barriers := m.barriers
-	m.barriers = nil
-	for _, b := range barriers {
-		b.pass(left)
-	}
+// land lets the Flush pass that waits for the change: left is what of it is not
+// in Redis, or nil.
+func (m *mutation) land(left *Unflushed) {
+	m.barrier.pass(left)
+	m.barrier = nil
 }
 
 // left lists what a stopped key still holds, unhandled being the rest of its

@@ -247,6 +247,14 @@ func (m *mailbox) sleep(quiet func() bool) bool {
 	return true
 }
 
+// empty reports whether no message waits and quiet says that the actor, whose
+// state it may read, holds nothing.
+func (m *mailbox) empty(quiet func() bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rests() && quiet()
+}
+
 // busy reports whether a message is being handled or waits to be.
 func (m *mailbox) busy() bool {
 	m.mu.Lock()

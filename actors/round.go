@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,10 +13,11 @@ import (
 // round is one trip of the flush coordinator to Redis: mutations gathered from
 // their keys, frozen into calls, and reads.
 //
-//	gathering ─► frozen ─► (sent ─► returned)… ─► settled
+//	gathering ─► frozen ─► (sent ─► returned)… ─► settled ─► recycled
 //
-// It stays the coordinator's one round, through failures and restarts, until
-// every call in it has an answer.
+// It stays one of the coordinator's rounds, through failures and restarts,
+// until every call in it has an answer. Its memory serves another round when
+// the last of its keys has taken in what became of its change.
 type round struct {
 	slots  []slot
 	wipes  []*request   // the Clears that this round is for, or none
@@ -27,14 +29,83 @@ type round struct {
 	inFlight bool
 	read     *store.Read // the read under way
 	sent     time.Duration
+
+	users   atomic.Int32 // the coordinator, and keys that have yet to handle their settlement
+	ops     []store.KeyOp
+	results []op.Result
 }
 
-// slot is one key's part in a round; its key actor fills it, then arrives.
+// roundSize bounds the keys of one round. A large flush is several rounds, so
+// that the keys of one are gathered, and those of another settled, while Redis
+// works on a third.
+const roundSize = 4 * maxOps
+
+// maxRounds bounds the rounds under way at a time; each has a connection.
+const maxRounds = 3
+
+var rounds = sync.Pool{New: func() any { return new(round) }}
+
+// newRound returns a round for Dels and for the changes of dirty keys.
+func newRound(dels []urgentDel, dirty []*laxCell) *round {
+	r := freshRound(len(dels) + len(dirty))
+	for i, d := range dels {
+		s := &r.slots[i]
+		s.cell, s.mutation.change, s.del, s.gathered = d.cell, d.mutation.change, d.mutation, true
+	}
+	for i, cell := range dirty {
+		r.slots[len(dels)+i].cell = cell
+	}
+	return r
+}
+
+// newWipeRound returns a round that carries out Clears: every key drops what is
+// pending, then the container goes.
+func newWipeRound(wipes []*request, cells []*laxCell) *round {
+	r := freshRound(len(cells))
+	r.wipes = wipes
+	for i, cell := range cells {
+		r.slots[i].cell = cell
+	}
+	return r
+}
+
+func freshRound(size int) *round {
+	r := rounds.Get().(*round)
+	if cap(r.slots) < size {
+		r.slots = make([]slot, size)
+	}
+	r.slots = r.slots[:size]
+	for i := range r.slots {
+		r.slots[i].round = r
+	}
+	r.users.Store(1)
+	return r
+}
+
+// release lets go of the round's memory when nobody uses it any longer.
+func (r *round) release() {
+	if r.users.Add(-1) > 0 || cap(r.slots) > roundSize {
+		return
+	}
+	clear(r.slots)
+	clear(r.ops)
+	clear(r.results)
+	*r = round{slots: r.slots[:0], ops: r.ops[:0], results: r.results[:0]}
+	rounds.Put(r)
+}
+
+// slot is one key's part in a round. Its key actor fills it, then arrives; the
+// coordinator fills in the result, and the actor takes it.
 type slot struct {
+	round    *round
+	cell     *laxCell
 	mutation mutation
 	del      *mutation // for a Del, which its key has sent by itself: the mutation there
-	cell     *laxCell
+	result   op.Result
+	sent     time.Duration // when the change left: the total is not older
 	gathered bool
+	told     bool // the key has been sent its settlement
+	settled  bool // the key has taken it in
 }
 
 // flight is the mutation as its key knows it.
@@ -48,29 +119,29 @@ func (s *slot) flight() *mutation {
 // laxCall is a frozen call and the slots whose mutations it carries.
 type laxCall struct {
 	*store.Call
-	lane      int // index of the lane that numbered it
+	lane      *lane // which numbered it
 	slots     []*slot
 	settled   bool
 	ambiguous bool // some attempt may have been applied
 }
 
-// gather asks a key for its pending change, or, with wipe, to drop it for a Clear.
-type gather struct {
-	round *round
-	slot  *slot
-	wipe  bool
-}
+type (
+	// gather asks a key for its pending change, or, in a round of Clears, to drop it.
+	gather struct{ *slot }
+	// settlement tells a key the fate of the mutation that was in flight.
+	settlement struct{ *slot }
+)
 
 // arrive counts a key's answer; the last one moves the round on.
 func (r *round) arrive(flush *coordinatorCell) {
 	if r.left.Add(-1) == 0 {
-		flush.box.PostUserMessage(gathered{r})
+		flush.box.post(gathered{r})
 	}
 }
 
 // freeze makes calls of what was gathered, one for each lane, at most maxOps
 // operations each.
-func (r *round) freeze(lanes *[]lane) {
+func (r *round) freeze(lanes *lanes) {
 	r.frozen = true
 	if len(r.wipes) > 0 {
 		r.addCall(lanes, []store.KeyOp{{Op: op.Op{Kind: op.Clear}}}, nil)
@@ -82,23 +153,26 @@ func (r *round) freeze(lanes *[]lane) {
 			full = append(full, &r.slots[i])
 		}
 	}
+	r.ops = slices.Grow(r.ops, len(full))
 	for len(full) > 0 {
 		part := full[:min(maxOps, len(full))]
 		full = full[len(part):]
-		ops := make([]store.KeyOp, len(part))
-		for i, s := range part {
-			ops[i] = s.mutation.keyOp(s.cell.key)
+		from := len(r.ops)
+		for _, s := range part {
+			r.ops = append(r.ops, s.mutation.keyOp(s.cell.key))
 		}
-		r.addCall(lanes, ops, part)
+		r.addCall(lanes, r.ops[from:], part)
 	}
+	r.results = slices.Grow(r.results, len(r.ops))
+	for from := 0; from < len(r.ops); from += maxOps {
+		r.calls[from/maxOps].Results = r.results[from:from:min(from+maxOps, len(r.ops))]
+	}
+	r.results = r.results[:len(r.ops)]
 }
 
-func (r *round) addCall(lanes *[]lane, ops []store.KeyOp, slots []*slot) {
-	at := len(r.calls)
-	if at == len(*lanes) {
-		*lanes = append(*lanes, newLane())
-	}
-	r.calls = append(r.calls, &laxCall{Call: (*lanes)[at].next(ops), lane: at, slots: slots})
+func (r *round) addCall(lanes *lanes, ops []store.KeyOp, slots []*slot) {
+	l := lanes.get()
+	r.calls = append(r.calls, &laxCall{Call: l.next(ops), lane: l, slots: slots})
 }
 
 // open returns the calls that have no answer yet.
@@ -114,28 +188,48 @@ func (r *round) open() []*laxCall {
 
 // barrier is what a Flush waits at: one pass for each key it was sent to.
 type barrier struct {
+	waiting atomic.Int64
 	mu      sync.Mutex
-	waiting int
-	left    []Unflushed
+	left    []Unflushed   // guarded by mu
 	done    chan struct{} // closed when none is waited for
+
+	both [2]*barrier // set for one that stands for two Flushes at the same key
 }
 
 func newBarrier(keys int) *barrier {
-	b := &barrier{waiting: keys, done: make(chan struct{})}
-	if keys == 0 {
-		close(b.done)
-	}
+	b := &barrier{done: make(chan struct{})}
+	b.waiting.Store(int64(keys) + 1)
+	b.pass(nil)
 	return b
+}
+
+// and is a barrier that stands for both; either may be nil.
+func (b *barrier) and(other *barrier) *barrier {
+	switch {
+	case b == nil:
+		return other
+	case other == nil:
+		return b
+	default:
+		return &barrier{both: [2]*barrier{b, other}}
+	}
 }
 
 // pass counts one key: left is its change that Redis refused, or nil.
 func (b *barrier) pass(left *Unflushed) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if left != nil {
+	switch {
+	case b == nil:
+		return
+	case b.both[0] != nil:
+		b.both[0].pass(left)
+		b.both[1].pass(left)
+		return
+	case left != nil:
+		b.mu.Lock()
 		b.left = append(b.left, *left)
+		b.mu.Unlock()
 	}
-	if b.waiting--; b.waiting == 0 {
+	if b.waiting.Add(-1) == 0 {
 		close(b.done)
 	}
 }

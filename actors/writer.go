@@ -71,3 +71,25 @@ func (f *fault) succeeded(writer string, observer Observer) {
 	}
 	*f = fault{}
 }
+
+// lanes are those of a writer that has several calls under way.
+type lanes struct {
+	all  []*lane
+	free []*lane
+}
+
+// get returns a lane that no call is under way on.
+func (s *lanes) get() *lane {
+	if last := len(s.free) - 1; last >= 0 {
+		l := s.free[last]
+		s.free = s.free[:last]
+		return l
+	}
+	l := new(lane)
+	*l = newLane()
+	s.all = append(s.all, l)
+	return l
+}
+
+// put gives back a lane whose call has its answer.
+func (s *lanes) put(l *lane) { s.free = append(s.free, l) }

@@ -22,6 +22,13 @@ var cmps = [...]string{op.Always: "*", op.Eq: "=", op.Ne: "!", op.Lt: "<", op.Le
 // go as pointers into ops, which spares an allocation an argument; ops must
 // not change while the arguments are in use.
 func appendOps(args []any, ops []KeyOp) []any {
+	if increments(ops) {
+		args = append(args, "+")
+		for i := range ops {
+			args = append(args, &ops[i].Key, &ops[i].N)
+		}
+		return args
+	}
 	for i := range ops {
 		o := &ops[i]
 		switch o.Kind {
@@ -52,6 +59,16 @@ func appendOps(args []any, ops []KeyOp) []any {
 	return args
 }
 
+// increments reports whether the operations are nothing but that.
+func increments(ops []KeyOp) bool {
+	for i := range ops {
+		if ops[i].Kind != op.Inc {
+			return false
+		}
+	}
+	return true
+}
+
 // The errors of single operations; nothing was changed.
 var (
 	errOverflow   = op.NotApplied(op.ErrOverflow)
@@ -62,18 +79,18 @@ var (
 // errMalformed is a reply that is not one of apply.lua's.
 var errMalformed = errors.New("malformed reply of the batch script")
 
-// parseResults reads the results of apply.lua, one for each operation.
-func parseResults(text string, ops []KeyOp) ([]op.Result, error) {
-	results := make([]op.Result, len(ops))
+// parseResults appends the results of apply.lua, one for each operation.
+func parseResults(text string, ops []KeyOp, results []op.Result) ([]op.Result, error) {
 	for i := range ops {
 		word, rest, _ := strings.Cut(text, " ")
 		if word == "" {
 			return nil, fmt.Errorf("%w: %d results for %d operations", errMalformed, i, len(ops))
 		}
-		var err error
-		if results[i], err = parseResult(word, ops[i].Kind); err != nil {
+		result, err := parseResult(word, ops[i].Kind)
+		if err != nil {
 			return nil, err
 		}
+		results = append(results, result)
 		text = rest
 	}
 	if text != "" {

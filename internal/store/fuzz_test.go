@@ -191,7 +191,7 @@ func FuzzParseResults(f *testing.F) {
 		for i := 0; readable && i < len(ops); i++ {
 			_, readable = meaning(words[i], ops[i].Kind)
 		}
-		results, err := parseResults(text, ops)
+		results, err := parseResults(text, ops, nil)
 		require.Equal(t, readable, err == nil, "%v", err)
 		if !readable {
 			require.ErrorIs(t, err, errMalformed)

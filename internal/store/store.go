@@ -67,7 +67,7 @@ type Call struct {
 	fate   atomic.Int32
 
 	Class   Class
-	Results []op.Result // one an operation, where Class is Applied and Gap is not set
+	Results []op.Result // one an operation, where Class is Applied and Gap is not set; before, room for them
 	Gap     bool        // the ledger stands at Last, neither Seq nor Seq-1: nothing was applied
 	Last    int64
 	Err     error // the cause, where Class is not Applied
@@ -221,7 +221,7 @@ func (s *Store) readCmd(ctx context.Context, keys []string) *command {
 
 // finish reads the reply of apply.lua.
 func (c *Call) finish(reply any, err error) {
-	c.Class, c.Err, c.Results, c.Gap = Classify(err), err, nil, false
+	c.Class, c.Err, c.Results, c.Gap = Classify(err), err, c.Results[:0], false
 	if err != nil {
 		return
 	}
@@ -232,7 +232,7 @@ func (c *Call) finish(reply any, err error) {
 		c.Gap = true
 		c.Last, err = strconv.ParseInt(payload, 10, 64)
 	case found && (status == "A" || status == "R"):
-		c.Results = results(payload, c.Ops)
+		c.Results = results(payload, c.Ops, c.Results[:0])
 	default:
 		err = fmt.Errorf("%w: %.40q", errMalformed, text)
 	}
@@ -244,12 +244,12 @@ func (c *Call) finish(reply any, err error) {
 // results reads the payload of a batch that is in. Where it cannot be read (a
 // script that Redis broke off after its first write), sending the batch again
 // would answer the same for ever: the outcome of its operations stays unknown.
-func results(payload string, ops []KeyOp) []op.Result {
-	parsed, err := parseResults(payload, ops)
+func results(payload string, ops []KeyOp, room []op.Result) []op.Result {
+	parsed, err := parseResults(payload, ops, room)
 	if err != nil {
-		parsed = make([]op.Result, len(ops))
-		for i := range parsed {
-			parsed[i].Err = op.Unknown(err)
+		parsed = room
+		for range ops {
+			parsed = append(parsed, op.Result{Err: op.Unknown(err)})
 		}
 	}
 	return parsed

@@ -210,10 +210,10 @@ func TestParseResults_refusesWhatItDoesNotKnow(t *testing.T) {
 		"1:2:3":               {change},
 		"9223372036854775808": {get},
 	} {
-		_, err := parseResults(text, ops)
+		_, err := parseResults(text, ops, nil)
 		require.ErrorIs(t, err, errMalformed, "%q", text)
 	}
-	got, err := parseResults("!Eno_permission", []KeyOp{get})
+	got, err := parseResults("!Eno_permission", []KeyOp{get}, nil)
 	require.NoError(t, err)
 	require.ErrorContains(t, got[0].Err, "no permission")
 	require.ErrorIs(t, got[0].Err, op.ErrNotApplied)
