@@ -74,8 +74,8 @@ type Engine struct {
 	writer    *strictWriterCell
 	flush     *coordinatorCell
 	sweeper   *sweeperCell
-	keyBoxes  *boxKind // of the key actors
-	ownBoxes  *boxKind // of the others, which take time over a message
+	keyBoxes  *boxKind // of the key actors, which callers run
+	ownBoxes  *boxKind // of the others
 	addresses addresses
 
 	closed   atomic.Bool // operations are refused; set with the keyspaces closed
@@ -91,7 +91,7 @@ var (
 func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		cfg: cfg, shutdown: shutdown{done: make(chan struct{})},
-		keyBoxes: &boxKind{inline: true}, ownBoxes: &boxKind{},
+		keyBoxes: &boxKind{}, ownBoxes: &boxKind{},
 	}
 	root := cfg.ActorSystem.Root
 	e.supervisor = newSupervisor(cfg.Backoff, cfg.Observer)
@@ -102,7 +102,7 @@ func New(cfg Config) (*Engine, error) {
 	e.addresses = addresses{engine: e}
 
 	e.writer = &strictWriterCell{
-		box: &mailbox{boxKind: e.ownBoxes}, observer: cfg.Observer, failAt: cfg.failAt, lane: newLane(),
+		box: &mailbox{boxKind: e.ownBoxes, inline: true}, observer: cfg.Observer, failAt: cfg.failAt, lane: newLane(),
 		store: store.New(cfg.Client, cfg.Prefix, Strict.String()),
 	}
 	e.flush = &coordinatorCell{
@@ -112,10 +112,10 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e.sweeper = newSweeper(e)
 	settle(e, &e.strict, Strict, func(key string) *strictCell {
-		return &strictCell{cell: cell{key, mailbox{boxKind: e.keyBoxes}}, writer: e.writer}
+		return &strictCell{cell: cell{key, mailbox{boxKind: e.keyBoxes, inline: true}}, writer: e.writer}
 	}, func() actor.Actor { return &strictKey{keys: &e.strict} })
 	settle(e, &e.lax, Lax, func(key string) *laxCell {
-		return &laxCell{cell: cell{key, mailbox{boxKind: e.keyBoxes}}, flush: e.flush}
+		return &laxCell{cell: cell{key, mailbox{boxKind: e.keyBoxes, inline: true}}, flush: e.flush}
 	}, func() actor.Actor { return &laxKey{keys: &e.lax} })
 	return e, errors.Join(
 		e.spawnOwn("strict-writer", e.writer.box, strictWriter{e.writer}),

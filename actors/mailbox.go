@@ -26,6 +26,7 @@ import (
 type mailbox struct {
 	*boxKind
 	invoker actor.MessageInvoker // set before the mailbox is opened
+	inline  bool                 // callers run the actor
 
 	mu        sync.Mutex
 	opened    bool  // the actor has been spawned: messages are handled
@@ -40,10 +41,9 @@ type mailbox struct {
 	backlog   *backlog // what is queued; nil when that is nothing
 }
 
-// boxKind is what the mailboxes of one kind of actor have in common.
+// boxKind is what mailboxes of actors that stop together have in common.
 type boxKind struct {
-	inline bool           // callers run the actor
-	gone   sync.WaitGroup // actors that have not stopped
+	gone sync.WaitGroup // actors that have not stopped
 }
 
 // backlog is a mailbox's queues while they hold something.

@@ -32,7 +32,7 @@ func (i *invoker) EscalateFailure(reason, _ any) { i.failed = append(i.failed, r
 
 // openBox is a mailbox whose actor callers run.
 func openBox(i *invoker) *mailbox {
-	m := &mailbox{boxKind: &boxKind{inline: true}}
+	m := &mailbox{boxKind: &boxKind{}, inline: true}
 	m.RegisterHandlers(i, nil)
 	m.open()
 	return m
@@ -51,7 +51,7 @@ func TestMailbox_handlesInOrder_onceEach_oneAtATime(t *testing.T) {
 			running--
 			done.Done()
 		}}
-		m := &mailbox{boxKind: &boxKind{inline: inline}}
+		m := &mailbox{boxKind: &boxKind{}, inline: inline}
 		m.PostUserMessage([2]int{0, 0}) // before there is an actor
 		done.Add(1)
 		m.RegisterHandlers(i, nil)
@@ -145,7 +145,7 @@ func takes(i *invoker, m *mailbox) {
 func TestMailbox_foldsIncrements_inTheirPlace(t *testing.T) {
 	t.Parallel()
 	i := &invoker{}
-	m := &mailbox{boxKind: &boxKind{inline: true}}
+	m := &mailbox{boxKind: &boxKind{}, inline: true}
 	takes(i, m)
 	m.RegisterHandlers(i, nil)
 	for range 1000 { // there is nobody yet to handle them

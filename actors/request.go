@@ -138,10 +138,15 @@ func (r *request) await(ctx context.Context, trouble func() error) (result op.Re
 			break
 		}
 	}
+	ended := ctx.Done()
+	if ended == nil { // half the cost of a select
+		<-r.done
+		return r.result, r.held
+	}
 	select {
 	case <-r.done:
 		return r.result, r.held
-	case <-ctx.Done():
+	case <-ended:
 	}
 	if r.move(queued, withdrawn) {
 		return op.Result{Err: op.NotApplied(op.Hint(ctx.Err(), trouble()))}, true

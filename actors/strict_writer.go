@@ -46,6 +46,7 @@ type strictWriterCell struct {
 	lane     lane
 	batch    *strictBatch // loaded and not yet settled
 	inFlight bool
+	outbox   chan *strictBatch // to the goroutine that sends; nil until the first batch
 	fault    fault
 }
 
@@ -120,6 +121,10 @@ func (a strictWriter) Receive(ctx actor.Context) {
 		a.onWake()
 	case strictReturned:
 		a.onReturned(message.batch)
+	case *actor.Stopped:
+		if a.outbox != nil {
+			close(a.outbox)
+		}
 	}
 }
 
@@ -207,12 +212,21 @@ func (b *strictBatch) freeze() []store.KeyOp {
 // send makes one attempt at the batch, on a goroutine of its own: the actor
 // stays free to hear of its stop while Redis hangs.
 func (a strictWriter) send() {
-	batch := a.batch
+	if a.outbox == nil {
+		a.outbox = make(chan *strictBatch, 1) // one is in flight at most
+		go a.sendAll(a.outbox)
+	}
 	a.inFlight = true
-	go func() {
-		a.store.Send(contextOfRequests, []*store.Call{batch.call}, nil)
-		a.box.PostUserMessage(strictReturned{batch})
-	}()
+	a.outbox <- a.batch
+}
+
+// sendAll sends batches until the actor has stopped. It runs the actor on
+// what came of each: the next one is often here then, and goes without delay.
+func (w *strictWriterCell) sendAll(outbox <-chan *strictBatch) {
+	for batch := range outbox {
+		w.store.Send(contextOfRequests, []*store.Call{batch.call}, nil)
+		w.box.post(strictReturned{batch})
+	}
 }
 
 func (a strictWriter) onReturned(batch *strictBatch) {
