@@ -351,8 +351,7 @@ func (a coordinator) onReturned(r *round) {
 	for _, call := range r.open() {
 		switch {
 		case call.Gap:
-			call.lane.resume(call.Call, coordinatorName, a.observer)
-			call.ambiguous = false
+			call.lane.resume(call.Call, &call.ambiguous, coordinatorName, a.observer)
 			again = true
 		case call.Class == store.Applied:
 			a.settle(r, call)

@@ -235,8 +235,7 @@ func (a strictWriter) onReturned(batch *strictBatch) {
 	call := batch.call
 	switch {
 	case call.Gap:
-		a.lane.resume(call, strictWriterName, a.observer)
-		batch.ambiguous = false
+		a.lane.resume(call, &batch.ambiguous, strictWriterName, a.observer)
 		a.send()
 	case call.Class == store.Applied:
 		batch.deliver(call.Results, a.failAt)

@@ -38,15 +38,29 @@ func (l *lane) next(ops []store.KeyOp) *store.Call {
 
 // ack notes that the batch is in.
 func (l *lane) ack(call *store.Call) {
+	if call.Fence { // its ledger lets nothing pass any more
+		*l = newLane()
+		return
+	}
 	l.acked, l.used = call.Seq, time.Now().Round(0)
 }
 
-// resume gives a batch that met a gap a number of a fresh lane. The gap shows
-// that this Redis does not hold the batch: its ledger stands behind it.
-func (l *lane) resume(call *store.Call, writer string, observer Observer) {
-	observer.DataLost(writer, l.acked, call.Last)
+// resume deals with a gap, which shows that this Redis does not hold what it
+// acknowledged. A batch of which no other copy was sent, or which has been
+// fenced, gets a number of a fresh lane. One that is ambiguous is fenced first:
+// late copies of its predecessors could bring the old ledger to where a late
+// copy of it passes too, and it would count twice.
+func (l *lane) resume(call *store.Call, ambiguous *bool, writer string, observer Observer) {
+	if !call.Fence {
+		observer.DataLost(writer, l.acked, call.Last)
+		if *ambiguous {
+			call.Fence = true
+			return
+		}
+	}
 	*l = newLane()
-	call.Writer, call.Seq = l.id, l.acked+1
+	call.Writer, call.Seq, call.Fence = l.id, l.acked+1, false
+	*ambiguous = false
 }
 
 // fault counts a writer's failures in a row; its actor owns it.

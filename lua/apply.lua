@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the container: the hash that holds the counters, field -> decimal int64
 -- KEYS[2]  the writer's ledger: a string "<seq> <results>", in the container's slot
--- ARGV[1]  seq: the batch's number, 1, 2, 3, ... (below 2^53)
+-- ARGV[1]  seq: the batch's number, 1, 2, 3, ... (below 2^53); or "fence"
 -- ARGV[2]  the ledger's lifetime in milliseconds, renewed by every batch
 -- ARGV[3…] the operations in order, each a one-letter code and its arguments:
 --   i field n           add n                       -> value
@@ -21,6 +21,8 @@
 --   "A <results>"  applied by this call
 --   "R <results>"  applied by an earlier call of the same number; the stored results
 --   "G <last>"     gap: the ledger stands at <last>, neither seq nor seq - 1; nothing changed
+--   "F <last> <results>"  the answer to "fence": where the ledger stood when it was first
+--                  fenced. From then on it lets no batch pass, late copies included.
 --   results are joined by ' ', one an operation:
 --     123      value
 --     5:8      change, applied (old:new)
@@ -44,6 +46,14 @@ local seq = tonumber(ARGV[1])
 
 local head = redis.call('GETRANGE', ledger, 0, 20)
 local last = tonumber(string.match(head, '^%d+') or '0')
+if ARGV[1] == 'fence' then
+  local fence, stored = '9007199254740991', redis.call('GET', ledger) or '0 '
+  if last == tonumber(fence) then
+    return 'F ' .. string.sub(stored, #fence + 2)
+  end
+  redis.call('SET', ledger, fence .. ' ' .. stored, 'PX', ARGV[2])
+  return 'F ' .. stored
+end
 if seq == last then
   local stored = redis.call('GET', ledger)
   return 'R ' .. string.match(stored, '^%d+ ?(.*)$')

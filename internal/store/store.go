@@ -58,6 +58,7 @@ type Call struct {
 	Writer string // the writer's id, which names its ledger
 	Seq    int64  // the batch's number
 	Text   bool   // send the script's text, not its hash: after NoScript
+	Fence  bool   // do not apply it any more, but see to it that no late copy is, and ask whether one was
 
 	// Ops are the operations; they must not change once the call has left.
 	// Where Freeze is set it gives them, once, when the first attempt is about
@@ -68,7 +69,7 @@ type Call struct {
 
 	Class   Class
 	Results []op.Result // one an operation, where Class is Applied and Gap is not set; before, room for them
-	Gap     bool        // the ledger stands at Last, neither Seq nor Seq-1: nothing was applied
+	Gap     bool        // the ledger stands at Last, neither Seq nor Seq-1: nothing was, or after Fence will be, applied
 	Last    int64
 	Err     error // the cause, where Class is not Applied
 }
@@ -133,7 +134,7 @@ func (c *command) Args() []any {
 	if c.args == nil {
 		c.args = c.Cmd.Args()
 		switch {
-		case c.call == nil:
+		case c.call == nil || c.call.Fence:
 		case c.call.freeze():
 			c.args = appendOps(c.args, c.call.Ops)
 		default: // something has to be written; nobody waits for the reply
@@ -205,8 +206,12 @@ func (s *Store) applyCmd(ctx context.Context, call *Call) *command {
 	if call.Text {
 		name, script = "eval", lua.Apply
 	}
+	var number any = call.Seq
+	if call.Fence {
+		number = "fence"
+	}
 	args := append(make([]any, 0, 7+3*len(call.Ops)),
-		name, script, 2, s.container, LedgerName(s.container, call.Writer), call.Seq, ledgerTTL)
+		name, script, 2, s.container, LedgerName(s.container, call.Writer), number, ledgerTTL)
 	return &command{Cmd: redis.NewCmd(ctx, args...), call: call}
 }
 
@@ -228,10 +233,16 @@ func (c *Call) finish(reply any, err error) {
 	text, _ := reply.(string)
 	status, payload, found := strings.Cut(text, " ")
 	switch {
-	case found && status == "G":
+	case found && status == "G" && !c.Fence:
 		c.Gap = true
 		c.Last, err = strconv.ParseInt(payload, 10, 64)
-	case found && (status == "A" || status == "R"):
+	case found && status == "F" && c.Fence:
+		last, stored, _ := strings.Cut(payload, " ")
+		c.Last, err = strconv.ParseInt(last, 10, 64)
+		if c.Gap = c.Last != c.Seq; !c.Gap {
+			c.Results = results(stored, c.Ops, c.Results)
+		}
+	case found && !c.Fence && (status == "A" || status == "R"):
 		c.Results = results(payload, c.Ops, c.Results[:0])
 	default:
 		err = fmt.Errorf("%w: %.40q", errMalformed, text)

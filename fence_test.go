@@ -1,0 +1,108 @@
+package distkit_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/redistest"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// copies is a go-redis hook that keeps a copy of every script call, as a slow
+// network might, and can lose one.
+type copies struct {
+	mu   sync.Mutex
+	kept [][]any
+	lose func() // called instead of sending the next call; then it is told EOF
+}
+
+func (*copies) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (c *copies) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "evalsha" || cmd.Name() == "eval" {
+			var args []any
+			for _, arg := range cmd.Args() {
+				switch arg := arg.(type) {
+				case *string:
+					args = append(args, *arg)
+				case *int64:
+					args = append(args, *arg)
+				default:
+					args = append(args, arg)
+				}
+			}
+			c.mu.Lock()
+			c.kept = append(c.kept, args)
+			lose := c.lose
+			c.lose = nil
+			c.mu.Unlock()
+			if lose != nil {
+				lose()
+				cmd.SetErr(io.EOF)
+				return io.EOF
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (*copies) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// Redis falls back to a state before a batch whose answer was lost, and then
+// copies of that batch and of those before it arrive after all. The batch has
+// been sent again under a fresh number by then: it must not count twice.
+func TestLedgerLost_lateCopies_applyOnce(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, f *fixture, _ distkit.Counter, kind string) {
+		hook := &copies{}
+		direct := f.client
+		f.client = redistest.NewClient(t, redistest.Options(t))
+		f.client.AddHook(hook)
+		system := f.another(t, distkit.WithBackoff(time.Millisecond, 2*time.Millisecond), distkit.WithAllowedLag(time.Millisecond))
+		f.client = direct
+		events := recordEvents(t, system)
+		c := distkit.Counter(system.Strict())
+		if kind == "lax_counter" {
+			c = system.Lax()
+		}
+		inc := func() {
+			_, err := c.Inc(f.ctx, keyA, 1)
+			require.NoError(t, err)
+			require.NoError(t, system.Flush(f.ctx))
+		}
+		inc()
+		hook.mu.Lock()
+		hook.lose = func() { // the failover
+			ledgers, err := f.client.Keys(f.ctx, fmt.Sprintf("{%s:%s}:writer:*", f.prefix, kind)).Result()
+			if err != nil || len(ledgers) != 1 || f.client.Del(f.ctx, append(ledgers, f.prefix+":"+kind)...).Err() != nil {
+				t.Error(ledgers, err)
+			}
+		}
+		hook.mu.Unlock()
+		inc() // the first is lost with Redis's memory
+		await[distkit.DataLost](t, events)
+		require.Equal(t, "1", f.stored(t, kind, keyA))
+
+		hook.mu.Lock()
+		late := hook.kept
+		hook.mu.Unlock()
+		for _, args := range late {
+			_ = f.client.Do(f.ctx, args...).Err() // a fence, a ping or a script not known are among them
+		}
+		require.Equal(t, "1", f.stored(t, kind, keyA))
+		inc()
+		require.Equal(t, "2", f.stored(t, kind, keyA))
+	})
+}
