@@ -1,5 +1,3 @@
-//go:build chaos
-
 // What the fake Redis reads and writes: requests and replies of RESP2, no more
 // than the library and go-redis's handshake need
 // (https://redis.io/docs/latest/develop/reference/protocol-spec/).
@@ -34,7 +32,19 @@ func (r fakeRequest) batch() (fakeBatch, bool) {
 		return fakeBatch{}, false
 	}
 	seq, err := strconv.ParseInt(r[5], 10, 64)
-	return fakeBatch{r[3], r[4], seq, r[6], r[7:]}, err == nil
+	return fakeBatch{r[3], r[4], seq, r[6], fakePairs(r[7:])}, err == nil
+}
+
+// fakePairs writes the short form of a batch of increments in the long one.
+func fakePairs(ops []string) []string {
+	if len(ops) == 0 || ops[0] != "+" {
+		return ops
+	}
+	var long []string
+	for at := 1; at < len(ops); at += 2 {
+		long = append(long, "i", ops[at], ops[at+1])
+	}
+	return long
 }
 
 // content is what a batch does, to compare batches by.

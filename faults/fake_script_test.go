@@ -1,5 +1,3 @@
-//go:build chaos
-
 // The fake Redis's data, and lua/apply.lua once more, in Go. TestFakeScript
 // holds it against the real one.
 package faults_test
@@ -57,6 +55,9 @@ func (d *fakeData) do(r fakeRequest) string {
 		}
 		if !d.scripts[sha] {
 			return fakeError(fakeNoScript)
+		}
+		if len(r) == 7 && r[5] == "fence" {
+			return fakeBulk(d.fence(r[4], r[6]))
 		}
 		b, ok := r.batch()
 		if !ok {
@@ -127,10 +128,27 @@ func (d *fakeData) apply(b fakeBatch) string {
 		results = append(results, fakeOp(hash, rest[:size]))
 		rest = rest[size:]
 	}
-	ttl, _ := strconv.ParseInt(b.ttl, 10, 64)
-	l = fakeLedger{b.seq, strings.Join(results, " "), time.Now().Add(time.Duration(ttl) * time.Millisecond)}
+	l = fakeLedger{b.seq, strings.Join(results, " "), fakeExpiry(b.ttl)}
 	d.ledgers[b.ledger] = l
 	return "A " + l.results
+}
+
+// fakeFence is the number at which a ledger lets nothing pass.
+const fakeFence = 1<<53 - 1
+
+// fence is the script with "fence" for a number.
+func (d *fakeData) fence(ledger, ttl string) string {
+	l, _ := d.ledger(ledger)
+	if l.seq != fakeFence {
+		l = fakeLedger{fakeFence, fmt.Sprintf("%d %s", l.seq, l.results), fakeExpiry(ttl)}
+		d.ledgers[ledger] = l
+	}
+	return "F " + l.results
+}
+
+func fakeExpiry(ttl string) time.Time {
+	ms, _ := strconv.ParseInt(ttl, 10, 64)
+	return time.Now().Add(time.Duration(ms) * time.Millisecond)
 }
 
 // fakeOpSizes are how many arguments an operation has, its code included.

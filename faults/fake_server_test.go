@@ -1,5 +1,3 @@
-//go:build chaos
-
 // A fake Redis behind net.Pipe, for go-redis's Options.Dialer: all its
 // goroutines and timers are those of the synctest bubble that makes it. What
 // goes wrong is a plan's decision: the server asks it for the fate of each dial

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // The process that TestProcessKilled kills: this test binary again.
 package faults_test
 
@@ -56,55 +54,96 @@ func TestChildKilled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	pipe := &killPipe{os.NewFile(3, "report"), time.Now()}
-	options := redistest.Options(t)
-	options.ClientName = prefix
-	client := redis.NewClient(options)
-	client.AddHook(&killHook{pipe: pipe, far: far})
-	system, err := distkit.NewSystem(client, distkit.WithPrefix(distkit.MustKey(prefix)),
-		distkit.WithLogger(slog.New(slog.DiscardHandler)))
-	require.NoError(t, err)
+	c := &killCounting{t: t, ctx: ctx, seed: seed, pipe: pipe}
+	// Each kind has a System of its own, so that calls to Redis can be told apart.
+	c.strict(killSystem(t, prefix, &killHook{far: far}).Strict())
+	c.lax(killSystem(t, prefix, &killHook{far: far, pipe: pipe}))
+	c.worker(400, func(*rand.Rand) error {
+		pipe.tell(killBeat, 0, 0)
+		time.Sleep(time.Millisecond)
+		return nil
+	})
+	c.workers.Wait()
+}
 
-	var workers sync.WaitGroup
-	worker := func(stream int, work func(*rand.Rand) error) {
-		rng := rand.New(rand.NewPCG(seed, uint64(stream)))
-		workers.Go(func() {
-			for ctx.Err() == nil {
-				if err := work(rng); err != nil {
-					t.Error(err)
-					return
-				}
+// killCounting is the child's goroutines.
+type killCounting struct {
+	t       *testing.T
+	ctx     context.Context
+	seed    uint64
+	pipe    *killPipe
+	workers sync.WaitGroup
+}
+
+// worker repeats work, with a source of its own, until the context ends.
+func (c *killCounting) worker(stream int, work func(*rand.Rand) error) {
+	rng := rand.New(rand.NewPCG(c.seed, uint64(stream)))
+	c.workers.Go(func() {
+		for c.ctx.Err() == nil {
+			if err := work(rng); err != nil {
+				c.t.Error(err)
+				return
 			}
-		})
-	}
+		}
+	})
+}
+
+func (c *killCounting) strict(counter *distkit.StrictCounter) {
 	for i := range killStrictWorkers {
-		worker(i, func(*rand.Rand) error {
-			pipe.tell(killStrictStart, 0, 1)
-			got, err := system.Strict().Inc(ctx, killSingle, 1)
+		c.worker(i, func(*rand.Rand) error {
+			c.pipe.tell(killStrictStart, 0, 1)
+			got, err := counter.Inc(c.ctx, killSingle, 1)
 			if err == nil {
-				pipe.tell(killStrictEnd, 0, got)
+				c.pipe.tell(killStrictEnd, 0, got)
 			}
 			return err
 		})
 	}
 	for i := range killPairWorkers {
-		worker(100+i, func(*rand.Rand) error {
-			pipe.tell(killPairStart, 0, 1)
-			_, err := system.Strict().IncAll(ctx, distkit.Update{Key: killLeft, N: 1}, distkit.Update{Key: killRight, N: 1})
+		c.worker(100+i, func(*rand.Rand) error {
+			c.pipe.tell(killPairStart, 0, 1)
+			_, err := counter.IncAll(c.ctx, distkit.Update{Key: killLeft, N: 1}, distkit.Update{Key: killRight, N: 1})
 			if err == nil {
-				pipe.tell(killPairEnd, 0, 1)
+				c.pipe.tell(killPairEnd, 0, 1)
 			}
 			return err
 		})
 	}
+}
+
+// lax counts, and in every other process flushes too; in the others, flushes
+// come by the clock alone.
+func (c *killCounting) lax(system *distkit.System) {
 	for i := range killLaxWorkers {
-		worker(200+i, func(rng *rand.Rand) error { return killLaxBurst(ctx, system.Lax(), pipe, rng) })
+		c.worker(200+i, func(rng *rand.Rand) error { return killLaxBurst(c.ctx, system.Lax(), c.pipe, rng) })
 	}
-	worker(300, func(*rand.Rand) error {
-		pipe.tell(killBeat, 0, 0)
-		time.Sleep(time.Millisecond)
-		return nil
+	if c.seed%2 == 1 {
+		return
+	}
+	flushes := int64(0)
+	c.worker(300, func(rng *rand.Rand) error {
+		flushes++
+		c.pipe.tell(killFlushStart, 0, flushes)
+		err := system.Flush(c.ctx)
+		if err == nil {
+			c.pipe.tell(killFlushEnd, 0, flushes)
+		}
+		time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
+		return err
 	})
-	workers.Wait()
+}
+
+// killSystem starts a System on a client of its own.
+func killSystem(t *testing.T, prefix string, hook redis.Hook) *distkit.System {
+	t.Helper()
+	options := redistest.Options(t)
+	options.ClientName = prefix
+	client := redis.NewClient(options)
+	client.AddHook(hook)
+	system, err := distkit.NewSystem(client, distkit.WithPrefix(distkit.MustKey(prefix)),
+		distkit.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	return system
 }
 
 // killLaxBurst adds to a lax key a few times, with and without waiting.
@@ -128,12 +167,11 @@ func killLaxBurst(ctx context.Context, lax *distkit.LaxCounter, pipe *killPipe, 
 	return nil
 }
 
-// killHook tells of each call to Redis, so that the parent knows how long a
-// flush took, and delays each where Redis is to be far away. It does not look
-// at arguments: those are made last.
+// killHook delays each call to Redis where that is to be far away and, given a
+// pipe, tells of it. It looks at arguments only afterwards: they are made last.
 type killHook struct {
-	pipe  *killPipe
 	far   time.Duration
+	pipe  *killPipe // or nil
 	calls atomic.Int64
 }
 
@@ -143,22 +181,30 @@ func (h *killHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 // ProcessHook implements redis.Hook.
 func (h *killHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		defer h.time()()
-		return next(ctx, cmd)
+		return h.call([]redis.Cmder{cmd}, func() error { return next(ctx, cmd) })
 	}
 }
 
 // ProcessPipelineHook implements redis.Hook.
 func (h *killHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		defer h.time()()
-		return next(ctx, cmds)
+		return h.call(cmds, func() error { return next(ctx, cmds) })
 	}
 }
 
-func (h *killHook) time() (done func()) {
-	call := h.calls.Add(1)
-	h.pipe.tell(killCallStart, 0, call)
+func (h *killHook) call(cmds []redis.Cmder, do func() error) error {
+	number := h.calls.Add(1)
+	if h.pipe != nil {
+		h.pipe.tell(killCallStart, 0, number)
+	}
 	time.Sleep(h.far)
-	return func() { h.pipe.tell(killCallEnd, 0, call) }
+	err := do()
+	if h.pipe != nil {
+		written := 0
+		if name := cmds[0].Name(); err == nil && (name == "evalsha" || name == "eval") {
+			written = killWritten
+		}
+		h.pipe.tell(killCallEnd, written, number)
+	}
+	return err
 }

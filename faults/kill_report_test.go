@@ -1,5 +1,3 @@
-//go:build chaos
-
 // What a process that is about to be killed reports through a pipe, such that
 // whatever of it the parent can read is true: each record is one write(2), a
 // start before the operation, an end after it was acknowledged.
@@ -23,10 +21,15 @@ const (
 	killPairEnd     killKind = 'P'
 	killLaxStart    killKind = 'l' // n increments of a lax key are called
 	killLaxEnd      killKind = 'L' // they were accepted, at the latest at this time
-	killCallStart   killKind = 'r' // call number n to Redis is about to leave
-	killCallEnd     killKind = 'R' // it has returned
+	killFlushStart  killKind = 'f' // the n-th Flush is called
+	killFlushEnd    killKind = 'F' // it succeeded
+	killCallStart   killKind = 'r' // the lax writer's call number n to Redis is about to leave
+	killCallEnd     killKind = 'R' // it has returned; key is killWritten if it wrote, and could
 	killBeat        killKind = 'b' // a goroutine that wakes every millisecond did
 )
+
+// killWritten marks a call that wrote.
+const killWritten = 1
 
 // killRecord is one record.
 type killRecord struct {

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // A process killed at any moment: what it had acknowledged is in Redis, and of
 // what it had only accepted no more is missing than the README says.
 package faults_test
@@ -23,7 +21,7 @@ import (
 // TestProcessKilled starts children that count, kills each at a random time,
 // and compares Redis with what the child had reported until then.
 func TestProcessKilled(t *testing.T) {
-	run := chaos.Begin(t, "ProcessKilled") // not parallel: it measures time
+	run := chaos.Begin(t, "ProcessKilled") // not parallel: it prints times
 	killProcesses(t, run, run.Scale(10, 200), 0)
 }
 
@@ -51,20 +49,28 @@ func killProcesses(t *testing.T, run *chaos.Run, children int, far time.Duration
 		run.Faults(1)
 		losses = append(losses, child.check(t, run))
 	}
-	killReport(t, losses)
+	killReport(t, run, losses)
 }
 
 // killReport prints how much lax counters lost, and how long it had been
-// accepted when the process died.
-func killReport(t *testing.T, losses []killLoss) {
+// accepted when the process died. In the long form, the README's bound has to
+// have held nearly always: what it does not allow for is the machine's doing.
+func killReport(t *testing.T, run *chaos.Run, losses []killLoss) {
 	slices.SortFunc(losses, func(a, b killLoss) int { return int(a.age - b.age) })
-	most, running := int64(0), time.Duration(0)
+	most, rounds, over := int64(0), 0, 0
 	for _, l := range losses {
-		most, running = max(most, l.count), max(running, l.age-l.stalled)
+		most, rounds = max(most, l.count), max(rounds, l.rounds)
+		if l.over() {
+			over++
+			t.Logf("over what is allowed: %v", l)
+		}
 	}
 	median, worst := losses[len(losses)/2], losses[len(losses)-1]
-	t.Logf("lax loss at %d kills: median %.1f ms; the oldest: %v; %.1f ms besides standing still; at most %d increments",
-		len(losses), killMS(median.age), worst, killMS(running), most)
+	t.Logf("lax loss at %d kills: median %.1f ms; the oldest: %v; at most %d increments and %d flushes; %d over what is allowed",
+		len(losses), killMS(median.age), worst, most, rounds, over)
+	if run.Long() && over > len(losses)/20 {
+		run.Violation("%d of %d kills lost more of a lax counter than is allowed", over, len(losses))
+	}
 }
 
 // killChild is a child and what it has reported.
@@ -140,8 +146,6 @@ func (c *killChild) check(t *testing.T, run *chaos.Run) killLoss {
 	t.Helper()
 	started, ended := map[killKind]int64{}, map[killKind]int64{}
 	seen := map[int64]bool{}
-	lax := make([][]killRecord, killLaxKeys)
-	var laxStarted [killLaxKeys]int64
 	for _, r := range c.records {
 		switch r.kind {
 		case killStrictStart, killPairStart:
@@ -155,11 +159,6 @@ func (c *killChild) check(t *testing.T, run *chaos.Run) killLoss {
 			seen[r.n] = true
 		case killPairEnd:
 			ended[killPairStart]++
-		case killLaxStart:
-			laxStarted[r.key] += r.n
-			run.Cases(int(r.n))
-		case killLaxEnd:
-			lax[r.key] = append(lax[r.key], r)
 		}
 	}
 	strict := serverStored(t, c.client, c.prefix, "strict_counter")
@@ -176,22 +175,5 @@ func (c *killChild) check(t *testing.T, run *chaos.Run) killLoss {
 	if strict["left"] != strict["right"] {
 		run.Violation("a batch call was torn: %d and %d", strict["left"], strict["right"])
 	}
-	var worst killLoss
-	stored := serverStored(t, c.client, c.prefix, "lax_counter")
-	for i, accepted := range lax {
-		n := stored[killLaxKey(i).String()]
-		if n > laxStarted[i] {
-			run.Violation("lax %d: Redis holds %d, %d were begun", i, n, laxStarted[i])
-		}
-		loss := c.loss(accepted, n)
-		if loss.age > loss.allowed() {
-			run.Violation("lax %d lost %v", i, loss)
-		}
-		count := worst.count + loss.count
-		if loss.age > worst.age {
-			worst = loss
-		}
-		worst.count = count
-	}
-	return worst
+	return c.checkLax(t, run)
 }

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // What every test of the fault suite runs under: the shared Redis, and a look
 // for goroutines that were left behind.
 package faults_test

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // The plan of the error matrix: one batch is answered with one error, however
 // often it comes, until the server is mended; all arrivals are counted.
 package faults_test
@@ -15,7 +13,7 @@ type matrixPlan struct {
 	answer  fakeFate
 	victim  int // which of the batches that come first after arm gets it
 	armed   bool
-	hold    time.Duration // how long the next read waits for its answer
+	holds   int // reads that are answered only after two seconds
 	batches []*matrixBatch
 }
 
@@ -51,9 +49,11 @@ func (p *matrixPlan) fate(c *fakeConn, r fakeRequest, ticket any) fakeFate {
 	batch := ticket.(*matrixBatch)
 	switch {
 	case r.name() == "hmget":
-		held := fakeFate{after: p.hold}
-		p.hold = 0
-		return held
+		if p.holds == 0 {
+			return fakeFate{}
+		}
+		p.holds--
+		return fakeFate{after: 2 * time.Second}
 	case batch == nil || !batch.victim || c.addr != p.node:
 		return fakeFate{}
 	case r.name() == "eval" && p.answer.instead == fakeError(fakeNoScript):

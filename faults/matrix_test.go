@@ -1,8 +1,6 @@
-//go:build chaos
-
 // Every error that Redis knows, at every place where it can come: as the reply
-// to a single call, to the first and to a middle one of a pipeline, and cut
-// half way. Each time, the caller has to learn the right class, and the batch
+// to a single call, to the first and to a middle one of a pipeline, whole and
+// cut half way. Each time, the caller has to learn the right class, and the batch
 // has to arrive once: go-redis must not send it again by itself. The library's
 // own next attempt is half an hour or more away, so that who comes sooner is
 // told apart.
@@ -75,6 +73,7 @@ var matrixPlaces = []struct {
 	{"alone", (*matrixCell).alone, false},
 	{"alone, cut", (*matrixCell).alone, true},
 	{"first", (*matrixCell).first, false},
+	{"first, cut", (*matrixCell).first, true},
 	{"middle", (*matrixCell).middle, false},
 	{"middle, cut", (*matrixCell).middle, true},
 }
@@ -82,6 +81,7 @@ var matrixPlaces = []struct {
 // TestErrorMatrix is not parallel, for the reason that TestSimulation is not.
 func TestErrorMatrix(t *testing.T) {
 	run := chaos.Begin(t, "error matrix")
+	defer simEmptyPools()
 	for _, cluster := range []bool{false, true} {
 		for _, place := range matrixPlaces {
 			for _, e := range matrixErrors {
@@ -95,8 +95,7 @@ func TestErrorMatrix(t *testing.T) {
 							run.Violation("%s", t.Name())
 						}
 					}()
-					simEmptyPools()
-					synctest.Test(t, func(t *testing.T) {
+					simBubble(t, func(t *testing.T) {
 						m := newMatrixCell(t, cluster, e.reply, e.class, place.cut)
 						defer m.end()
 						place.run(m)
@@ -194,6 +193,21 @@ func (m *matrixCell) arrived(batches int) *matrixBatch {
 	return m.plan.batches[m.plan.victim]
 }
 
+// mend makes the server a good one.
+func (m *matrixCell) mend() {
+	m.server.mu.Lock()
+	defer m.server.mu.Unlock()
+	m.plan.answer = fakeFate{}
+}
+
+// requireAgain checks that a batch has come so often by now, always the same.
+func (m *matrixCell) requireAgain(b *matrixBatch, arrivals int) {
+	m.server.mu.Lock()
+	defer m.server.mu.Unlock()
+	require.Len(m.t, b.arrivals, arrivals)
+	require.False(m.t, b.changed)
+}
+
 // held is a counter in the fake Redis.
 func (m *matrixCell) held(kind int, key string) int64 {
 	m.server.mu.Lock()
@@ -227,18 +241,13 @@ func (m *matrixCell) alone() {
 	}
 	// The server mends. What was not applied stays so, what is unknown comes again,
 	// under its number, and counts once.
-	m.server.mu.Lock()
 	came := len(b.arrivals)
-	m.plan.answer = fakeFate{}
-	m.server.mu.Unlock()
+	m.mend()
 	time.Sleep(time.Hour)
 	require.Equal(m.t, in, m.held(0, "k"))
-	m.server.mu.Lock()
 	if m.class == matrixUnknown {
-		require.Len(m.t, b.arrivals, came+1)
-		require.False(m.t, b.changed)
+		m.requireAgain(b, came+1)
 	}
-	m.server.mu.Unlock()
 	got, err := m.system.Strict().Inc(m.within(time.Second), distkit.MustKey("k"), 1)
 	require.NoError(m.t, err)
 	require.Equal(m.t, in+1, got)
@@ -254,11 +263,14 @@ func (m *matrixCell) middle() { m.pipeline(1001, 1) }
 // meets the error.
 func (m *matrixCell) pipeline(keys, victim int) {
 	lax := m.system.Lax()
+	const rounds = 3 // that may be under way at a time
 	m.server.mu.Lock()
-	m.plan.hold = 2 * time.Second
+	m.plan.holds = rounds
 	m.server.mu.Unlock()
-	go func() { _, _ = lax.Get(m.within(time.Minute), distkit.MustKey("seen")) }()
-	synctest.Wait() // while this read is on its way, the next round gathers
+	for i := range rounds {
+		go func() { _, _ = lax.Get(m.within(time.Minute), distkit.MustKey(fmt.Sprint("seen", i))) }()
+		synctest.Wait() // while these reads are on their way, the next round gathers
+	}
 	m.arm(victim, false)
 	for i := range keys {
 		require.NoError(m.t, lax.Add(distkit.MustKey(fmt.Sprint("k", i)), 1))
@@ -270,6 +282,11 @@ func (m *matrixCell) pipeline(keys, victim int) {
 	}()
 	err := m.system.Flush(m.within(3 * time.Second))
 	b := m.arrived((keys + 999) / 1000)
+	ledgers := map[string]bool{}
+	for _, b := range m.plan.batches {
+		require.False(m.t, ledgers[b.ledger], "calls of one pipeline have a lane each")
+		ledgers[b.ledger] = true
+	}
 	if readErr := <-read; readErr != nil { // its reply came, or was cut off with the others
 		require.True(m.t, m.cut || m.reply[0] == '?', "the read: %v", readErr)
 		require.ErrorIs(m.t, readErr, distkit.ErrNotApplied)

@@ -1,5 +1,3 @@
-//go:build chaos
-
 package faults_test
 
 import (
@@ -31,7 +29,7 @@ import (
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	run := chaos.Begin(t, "TestProxy")
-	batches := int64(run.Scale(6_000, 1_000_000))
+	batches := int64(run.Scale(3_000, 1_000_000))
 	end := endOf(t, run, 10*time.Second, 10*time.Minute)
 
 	direct, addr := sharedRedis(t)
@@ -42,10 +40,11 @@ func TestProxy(t *testing.T) {
 	epochs := uint64(0)
 	for p.wire.scripts.Load() < batches && time.Now().Before(end) && !t.Failed() {
 		epochs++
-		p.epoch(t, epochs, min(batches, p.wire.scripts.Load()+2_000), end)
+		batchesBefore, faultsBefore := p.wire.scripts.Load(), p.faults()
+		p.epoch(t, epochs, min(batches, batchesBefore+2_000), end)
+		run.Cases(int(p.wire.scripts.Load() - batchesBefore))
+		run.Faults(p.faults() - faultsBefore)
 	}
-	run.Cases(int(p.wire.scripts.Load()))
-	run.Faults(p.wire.faults() + int(p.poisoned.Load()) + int(p.refused.Load()))
 	t.Logf("%d epochs, %d batches; connections with a toxic %d, refused %d; %v; strict %+v, lax %+v",
 		epochs, p.wire.scripts.Load(), p.poisoned.Load(), p.refused.Load(), p.wire, p.tally[0], p.tally[1])
 	if t.Failed() || !run.Long() {
@@ -83,6 +82,11 @@ type proxied struct {
 	harmful  bool
 	refused  atomic.Int64 // connections
 	poisoned atomic.Int64 // connections through a toxic
+}
+
+// faults is how many there have been.
+func (p *proxied) faults() int {
+	return p.wire.faults() + int(p.poisoned.Load()) + int(p.refused.Load())
 }
 
 // dial chooses the way of a new connection: through toxiproxy or past it,

@@ -1,5 +1,3 @@
-//go:build chaos
-
 package faults_test
 
 import (

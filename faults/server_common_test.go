@@ -1,5 +1,3 @@
-//go:build chaos
-
 // What the tests that treat servers and processes badly share: an account of
 // what callers were told about each counter, held against Redis; a client that
 // notices a lost server soon; a System and its events.

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // A Redis that is killed, hangs, refuses, forgets its scripts and drops its
 // connections, but keeps its data: every counter is exact throughout.
 package faults_test

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // The ways in which TestServerFaults treats a Redis badly that keeps its data.
 package faults_test
 

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // What nobody waits for and Redis, or the end of the System, refuses: it is
 // said by an event, or it would be lost without a word.
 package faults_test

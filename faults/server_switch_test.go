@@ -1,5 +1,3 @@
-//go:build chaos
-
 // Two Redis servers of which one copies the other, and a client that can be
 // switched between them, as a failover does it.
 package faults_test

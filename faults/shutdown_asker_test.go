@@ -1,5 +1,3 @@
-//go:build chaos
-
 // An actor of a user's that asks counters and waits for their replies, while
 // the System is shut down.
 package faults_test

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // What a System accepted before and during its Shutdown, what Shutdown said
 // was left, and what Redis holds: the three have to add up.
 package faults_test

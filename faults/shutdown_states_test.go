@@ -1,5 +1,3 @@
-//go:build chaos
-
 // Shutdown in every state that a System can be in: what it reports as not
 // written is what is missing, every caller gets one answer, nothing runs on.
 package faults_test

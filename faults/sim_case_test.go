@@ -1,12 +1,9 @@
-//go:build chaos
-
 // One case of the simulation: its draw, its course, and what is checked at its
 // end. All of it runs inside one synctest bubble.
 package faults_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -86,7 +83,7 @@ func newSimCase(seed uint64) *simCase {
 	s.wide = oneIn(50)
 	s.abrupt = oneIn(4) && !s.deletes && !s.clears && !s.lossy
 	s.breaks = []simGap{simNoGap, simNoGap, simNoGap, simEvict, simIdle, simRested}[s.rng.IntN(6)]
-	s.history = &simHistory{sim: s, digits: map[simKey]int{}}
+	s.history = &simHistory{sim: s, digits: map[simKey]int{}, events: map[string]*simReports{}}
 	s.plan = newSimPlan(s, rand.New(rand.NewPCG(seed, 1)))
 	s.server = newFakeServer(s.plan, simNodes...)
 	s.client = s.newClient()
@@ -116,7 +113,10 @@ func (s *simCase) newClient() redis.UniversalClient {
 func (s *simCase) newSystem(actors *actor.ActorSystem) *distkit.System {
 	lag := []time.Duration{time.Millisecond, 20 * time.Millisecond, 500 * time.Millisecond}[s.rng.IntN(3)]
 	wait := []time.Duration{0, 50 * time.Millisecond, 2 * time.Second}[s.rng.IntN(3)]
-	idle := []time.Duration{0, 10 * time.Millisecond, time.Minute}[s.rng.IntN(3)]
+	idle := []time.Duration{0, time.Minute, 10 * time.Millisecond}[s.rng.IntN(3)]
+	if s.breaks == simIdle {
+		idle = max(idle, time.Second) // else keys that cannot sleep are looked at through days of it
+	}
 	system, err := distkit.NewSystem(s.client, distkit.WithPrefix(distkit.MustKey(simPrefix)),
 		distkit.WithActorSystem(actors), distkit.WithAllowedLag(lag), distkit.WithRefreshWait(wait), distkit.WithPassivation(idle),
 		distkit.WithLogger(slog.New(slog.DiscardHandler)))
@@ -134,12 +134,11 @@ func (s *simCase) onEvent(e distkit.Event) {
 		s.mu.Lock()
 		s.losses++
 		s.mu.Unlock()
-	case distkit.ActorPanicked, distkit.ChangeRefused:
+	case distkit.ActorPanicked, distkit.ChangeRefused, distkit.EventsDropped:
 		s.broken("event: %v", e)
 	case distkit.MessageRefused:
-		if !errors.Is(e.Err, distkit.ErrNotApplied) {
-			s.broken("event: %v", e)
-		}
+		s.did("messages refused")
+		s.history.refused(e)
 	}
 }
 

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // What befalls the server of a simulated case as a whole, and the end of the
 // case.
 package faults_test

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // What a case's callers did and what they were told, and how much of it the
 // counters may differ from.
 //
@@ -60,7 +58,11 @@ type simHistory struct {
 	groups int
 	flows  []simFlow
 	lost   int64 // when data was last lost
+	events map[string]*simReports
 }
+
+// simReports is what events told of messages to a key that nobody waited for.
+type simReports struct{ notApplied, unknown int }
 
 type simKey struct {
 	kind int
@@ -141,6 +143,26 @@ func (h *simHistory) fellBack() {
 	h.lost = h.now()
 }
 
+// refused notes an event about a message that nobody waited for. Of unknown
+// outcome it may be only where a Shutdown was given up.
+func (h *simHistory) refused(e distkit.MessageRefused) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	told := h.events[e.Key.String()]
+	if told == nil {
+		told = &simReports{}
+		h.events[e.Key.String()] = told
+	}
+	switch outcome := h.outcome("Send", e.Err); {
+	case outcome == simNotApplied:
+		told.notApplied++
+	case outcome == simUnknown && h.sim.abrupt:
+		told.unknown++
+	default:
+		h.sim.broken("event: %v", e)
+	}
+}
+
 // outcome reads an error: it is exactly one of the two classes.
 func (h *simHistory) outcome(verb string, err error) simOutcome {
 	not, unknown := errors.Is(err, distkit.ErrNotApplied), errors.Is(err, distkit.ErrOutcomeUnknown)
@@ -180,8 +202,31 @@ func (h *simHistory) check(held [2]map[string]int64) {
 		}
 		h.checkTotal(ops, clears[k.kind], held[k.kind][k.key])
 	}
+	if h.sim.grows() {
+		for _, key := range simKeys {
+			h.checkSends(key, byKey[simKey{0, key}], held[0][key])
+		}
+	}
 	h.checkGroups(held[0])
 	h.checkFlows()
+}
+
+// checkSends checks that of the messages that nobody waited for, exactly those
+// are missing of which events have told. Only strict ones are here: what a lax
+// counter accepts, it keeps.
+func (h *simHistory) checkSends(key string, ops []*simOp, final int64) {
+	missing, told := 0, simReports{}
+	for _, op := range ops {
+		if op.verb == "Send" && simDigit(final, op.digit) == 0 {
+			missing++
+		}
+	}
+	if e := h.events[key]; e != nil {
+		told = *e
+	}
+	if missing < told.notApplied || missing > told.notApplied+told.unknown {
+		h.sim.broken("%d messages to strict/%s are missing; events told of %d not applied and %d unknown", missing, key, told.notApplied, told.unknown)
+	}
 }
 
 // checkValue checks the value that an operation was answered.

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // The simulation's plan: what goes wrong in one case, drawn from its seed. A
 // case has some of the kinds of faults, not all (swarm testing, Groce et al.,
 // ISSTA 2012): faults that always come together hide each other.

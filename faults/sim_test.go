@@ -1,5 +1,3 @@
-//go:build chaos
-
 // A deterministic simulation, after FoundationDB's: the library and go-redis
 // run against a Redis in memory, in a synctest bubble whose time is virtual,
 // while faults, outages and losses strike that a seed has drawn. When they
@@ -37,6 +35,7 @@ import (
 // for the whole process must not pass between a bubble and other tests.
 func TestSimulation(t *testing.T) {
 	run := chaos.Begin(t, "simulation")
+	defer simEmptyPools()
 	tally := map[string]int{}
 	failed := 0
 	simulated := func(seed uint64) {
@@ -76,6 +75,7 @@ var simMust = []string{
 	"batches applied", "batches that came again", "gaps", "calls applied", "calls not applied", "calls unknown",
 	"fault: closed, run late", "fault: run, closed", "fault: redirected", "falls back",
 	"rests: " + string(simEvict), "rests: " + string(simIdle), "Shutdowns that left something",
+	"messages refused",
 }
 
 // simSeed is the seed of a case. The first case's is the run's own, so that a
@@ -97,17 +97,22 @@ func simulate(t *testing.T, seed uint64) (s *simCase) {
 			panic(fmt.Sprintf("simulation, case -chaos.seed=%d: %v", seed, reason))
 		}
 	}()
-	simEmptyPools()
-	synctest.Test(t, func(*testing.T) {
+	simBubble(t, func(*testing.T) {
 		s = newSimCase(seed)
 		s.run()
 	})
 	return s
 }
 
-// simEmptyPools empties every sync.Pool: a channel or timer of one bubble must
-// not be used in another, and the library's pool of requests and go-redis's of
-// timers would pass them on.
+// simBubble runs f in a synctest bubble, to which no sync.Pool passes anything.
+func simBubble(t *testing.T, f func(*testing.T)) {
+	simEmptyPools()
+	synctest.Test(t, f)
+}
+
+// simEmptyPools empties every sync.Pool, before a bubble and after the last: a
+// channel or timer of one bubble must not be used in another, nor outside, and
+// the library has a pool of requests, go-redis of timers.
 func simEmptyPools() {
 	runtime.GC() // what is pooled becomes the pools' second choice,
 	runtime.GC() // and goes

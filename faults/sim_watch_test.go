@@ -1,5 +1,3 @@
-//go:build chaos
-
 // The ledger invariants, watched from inside the fake server while a case of
 // the simulation runs. They are the protocol's, not the script's: what a
 // client must keep to for the script to apply each batch once.

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // The simulation's callers: goroutines that count, read, flush and delete, each
 // with calls drawn from a source of its own, under contexts that end early or
 // never.

@@ -1,5 +1,3 @@
-//go:build chaos
-
 // Many keys and many senders, Systems that come and go on one actor system,
 // every way to count at once: no message is lost, and none is a dead letter.
 package faults_test
@@ -85,8 +83,45 @@ func (s *storm) live(ctx context.Context, t *testing.T, actors *actor.ActorSyste
 	system, events := serverSystem(t, s.client, s.prefix,
 		distkit.WithActorSystem(actors), distkit.WithPassivation(stormIdle))
 	s.system = system
+	senders := s.sendAll(ctx, actors, rng)
 
-	// All begin at once, so that they meet on keys that nobody has touched yet.
+	// Half of the Systems settle first; the others are stopped with messages in
+	// mailboxes and requests without an answer, and while callers go on.
+	var stragglers sync.WaitGroup
+	if rng.IntN(2) == 0 {
+		if err := system.Flush(ctx); err != nil {
+			s.run.Violation("Flush: %v", err)
+		}
+	} else {
+		counting := make(chan struct{}, stormStragglers)
+		for i := range stormStragglers {
+			own := rand.New(rand.NewPCG(rng.Uint64(), uint64(200+i)))
+			stragglers.Go(func() { s.straggle(ctx, own, counting) })
+		}
+		for range stormStragglers {
+			<-counting
+		}
+	}
+	if err := system.Shutdown(ctx); err != nil {
+		s.run.Violation("Shutdown: %v", err)
+	}
+	stragglers.Wait()
+	for _, a := range senders {
+		a.end(actors)
+	}
+	for _, e := range events.seen() {
+		s.run.Violation("%v", e)
+	}
+	s.compare(t, "strict_counter", &s.strict)
+	s.compare(t, "lax_counter", &s.lax)
+	s.run.Cases(stormMessages)
+	s.run.Faults(1)
+}
+
+// sendAll lets goroutines and actors send their messages, and returns the
+// actors, which may wait for replies. All begin at once, so that they meet on
+// keys that nobody has touched yet.
+func (s *storm) sendAll(ctx context.Context, actors *actor.ActorSystem, rng *rand.Rand) []*stormActor {
 	start := make(chan struct{})
 	var senders sync.WaitGroup
 	each := stormMessages / (stormSenders + stormActors)
@@ -120,47 +155,7 @@ func (s *storm) live(ctx context.Context, t *testing.T, actors *actor.ActorSyste
 	}
 	close(start)
 	senders.Wait()
-
-	// Half of the Systems settle first; the others are stopped with messages in
-	// mailboxes and requests without an answer, and while callers go on.
-	var stragglers sync.WaitGroup
-	if rng.IntN(2) == 0 {
-		if err := system.Flush(ctx); err != nil {
-			s.run.Violation("Flush: %v", err)
-		}
-	} else {
-		counting := make(chan struct{}, stormStragglers)
-		for i := range stormStragglers {
-			own := rand.New(rand.NewPCG(rng.Uint64(), uint64(200+i)))
-			stragglers.Go(func() { s.straggle(ctx, own, counting) })
-		}
-		for range stormStragglers {
-			<-counting
-		}
-	}
-	if err := system.Shutdown(ctx); err != nil {
-		s.run.Violation("Shutdown: %v", err)
-	}
-	stragglers.Wait()
-	for _, a := range senderActors {
-		select {
-		case <-a.answered:
-		case <-time.After(serverPatience):
-			s.run.Violation("an actor waits for replies that do not come")
-		}
-		actors.Root.Stop(a.pid)
-		<-a.stopped
-		if a.waiting != 0 {
-			s.run.Violation("an actor's requests had %d replies too few", a.waiting)
-		}
-	}
-	for _, e := range events.seen() {
-		s.run.Violation("%v", e)
-	}
-	s.compare(t, "strict_counter", &s.strict)
-	s.compare(t, "lax_counter", &s.lax)
-	s.run.Cases(stormMessages)
-	s.run.Faults(1)
+	return senderActors
 }
 
 // draw picks a counter. A few keys get most of the messages.
@@ -301,6 +296,20 @@ func (a *stormActor) onGo(ctx actor.Context) {
 func (a *stormActor) ask(ctx actor.Context, pid *actor.PID, m distkit.Message) {
 	a.waiting++
 	ctx.Request(pid, m)
+}
+
+// end waits for the last reply and stops the actor.
+func (a *stormActor) end(actors *actor.ActorSystem) {
+	select {
+	case <-a.answered:
+	case <-time.After(serverPatience):
+		a.run.Violation("an actor waits for replies that do not come")
+	}
+	actors.Root.Stop(a.pid)
+	<-a.stopped
+	if a.waiting != 0 {
+		a.run.Violation("an actor's requests had %d replies too few", a.waiting)
+	}
 }
 
 // settle counts replies; it says so when the last is there.

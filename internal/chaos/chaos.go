@@ -1,9 +1,9 @@
 // Package chaos is what the fault suite's tests share: a seed that is printed
 // and can be given again, a short and a long form, and a row for the table.
 //
-//	go test -tags chaos ./faults                            the short form
-//	go test -tags chaos ./faults -chaos.long                the long form
-//	go test -tags chaos ./faults -run Proxy -chaos.seed=17  one test again, as it was
+//	go test ./faults                            the short form
+//	go test ./faults -chaos.long                the long form
+//	go test ./faults -run Proxy -chaos.seed=17  one test again, as it was
 //
 // make chaos runs every test of the suite in its long form and prints the table.
 package chaos
@@ -11,6 +11,7 @@ package chaos
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"sync/atomic"
@@ -43,10 +44,15 @@ type Run struct {
 	cases      atomic.Int64
 	faults     atomic.Int64
 	violations atomic.Int64
+	over       chan struct{} // closed at the end, in the long form
+	silent     chan struct{} // closed when no more progress is shown
 }
 
-// Begin starts a test of the suite: it prints the seed, and writes the test's
-// row when the test ends.
+// progress is how often the long form says how far a test is.
+const progress = 30 * time.Second
+
+// Begin starts a test of the suite: it prints the seed, in the long form how far
+// the test is from time to time, and writes the test's row when the test ends.
 func Begin(t testing.TB, name string) *Run {
 	t.Helper()
 	r := &Run{t: t, name: name, seed: *seed}
@@ -55,11 +61,35 @@ func Begin(t testing.TB, name string) *Run {
 	}
 	t.Logf("%s: -chaos.seed=%d", name, r.seed)
 	start := time.Now()
+	if *long {
+		r.over, r.silent = make(chan struct{}), make(chan struct{})
+		go r.show(start)
+	}
 	t.Cleanup(func() { r.end(time.Since(start)) })
 	return r
 }
 
+// show prints how far the test is.
+func (r *Run) show(start time.Time) {
+	defer close(r.silent)
+	every := time.NewTicker(progress)
+	defer every.Stop()
+	for {
+		select {
+		case <-r.over:
+			return
+		case <-every.C:
+			fmt.Fprintf(os.Stderr, "... %s: %d cases, %d faults, %d violations after %v\n",
+				r.name, r.cases.Load(), r.faults.Load(), r.violations.Load(), time.Since(start).Round(time.Second))
+		}
+	}
+}
+
 func (r *Run) end(took time.Duration) {
+	if r.over != nil {
+		close(r.over)
+		<-r.silent
+	}
 	row := Row{r.name, r.cases.Load(), r.faults.Load(), r.violations.Load(), r.seed, took.Seconds(), *long}
 	if row.Violations == 0 && r.t.Failed() {
 		row.Violations = 1

@@ -15,7 +15,9 @@ const (
 	strictFile  = "actors/strict_writer.go"
 	flushFile   = "actors/coordinator.go"
 	laxFlush    = "actors/lax_flush.go"
+	laxKey      = "actors/lax.go"
 	rootPackage = "."
+	faults      = "./faults"
 )
 
 // mutants are what the suite must kill, all of them.
@@ -84,7 +86,7 @@ var mutants = []mutant{
 		"a.flush.observer.DeltaRefused(a.key, c.amount(), c.verb == assign, err)", "",
 		rootPackage, "TestLax_refusedChange_isSetAsideAndReported"},
 	{"keep pending through a Del", laxFlush,
-		"m := &mutation{change: change{verb: remove}, request: r, dropped: a.open.change, barriers: a.open.barriers}\n\ta.open = mutation{}", "m := &mutation{change: change{verb: remove}, request: r, dropped: a.open.change}",
+		"\ta.open = mutation{}\n\ta.dels = append(a.dels, m)", "\ta.dels = append(a.dels, m)",
 		rootPackage, "TestLax_del_returnsPendingAndDropsIt"},
 	{"stop without a flush", "actors/drain.go",
 		"refused, err := e.flushAll(ctx, lax)", "refused, err := []Unflushed(nil), error(nil)",
@@ -110,6 +112,33 @@ var mutants = []mutant{
 	{"retry at once", "actors/supervisor.go",
 		"step := b.Min", "step := time.Duration(0)",
 		"./actors", "TestBackoff_delays"},
+	{"one lane for all calls of a round", "actors/round.go",
+		"at := len(r.calls)", "at := 0\n\tif len(*lanes) > 0 && len(r.calls) > 0 {\n\t\t(*lanes)[0].acked++\n\t}",
+		faults, "TestErrorMatrix"},
+	{"count a read twice over a flight", laxKey,
+		"\tcase a.flight == nil:\n\t\ta.remote, a.known", "\tdefault:\n\t\ta.remote, a.known",
+		faults, "TestSimulation"},
+	{"new writer ids after a restart of the flush", flushFile,
+		"\tcase r.frozen:\n\t\ta.send()", "\tcase r.frozen:\n\t\tfor _, c := range r.open() {\n\t\t\ta.lanes[c.lane] = newLane()\n\t\t\tc.Writer, c.Seq = a.lanes[c.lane].id, 1\n\t\t}\n\t\ta.send()",
+		rootPackage, "TestReplyLost_appliesOnce"},
+	{"drop folded deltas on restart", laxKey,
+		"\ta.current = nil\n\ta.sendNext()", "\ta.current, a.open = nil, mutation{}\n\ta.sendNext()",
+		"./actors", "TestPanicAtEveryStep"},
+	{"drop a refused message in silence", strictFile,
+		"b.observer.MessageRefused(r.key, err)", "_ = err",
+		faults, "TestSendRefused_isReported/overflow"},
+	{"leave pending changes out of Shutdown's list", laxFlush,
+		"\tnote(a.open.change, notApplied)\n", "",
+		faults, "TestShutdownStates"},
+	{"call what may be in not written", flushFile,
+		"s.flight().ambiguous = true", "s.flight().ambiguous = false",
+		faults, "TestErrorMatrix"},
+	{"let reads hold up the flush", flushFile,
+		"flush := (a.due || a.flush) && len(a.dirty) > 0", "flush := (a.due || a.flush) && len(a.dirty) > 0 && len(a.reads) == 0",
+		faults, "TestStorm_reads"},
+	{"answer before Redis has", strictFile,
+		"\t\tif !batch.ambiguous && (call.Class", "\t\tif call.Class == store.Unknown {\n\t\t\tbatch.deliver(make([]op.Result, 2*maxOps), a.failAt)\n\t\t}\n\t\tif !batch.ambiguous && (call.Class",
+		faults, "TestErrorMatrix"},
 	{"lose the order of negative numbers", script,
 		"if na then a, b = sub(b, 2), sub(a, 2) end", "if na then a, b = sub(a, 2), sub(b, 2) end",
 		rootPackage, "TestCounter_conditions"},

@@ -50,6 +50,11 @@ func run(ctx context.Context, only string, limit time.Duration) (survivors int, 
 	if err := os.CopyFS(dir, tree(".")); err != nil {
 		return 0, err
 	}
+	for _, m := range mutants { // before any takes its time
+		if err := m.fits(dir); err != nil {
+			return 0, err
+		}
+	}
 	killed := 0
 	for _, m := range mutants {
 		if !wanted.MatchString(m.name) {
@@ -71,15 +76,24 @@ func run(ctx context.Context, only string, limit time.Duration) (survivors int, 
 	return survivors, ctx.Err()
 }
 
+// fits checks that the text to replace is there, once.
+func (m mutant) fits(dir string) error {
+	text, err := os.ReadFile(filepath.Join(dir, m.file))
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(string(text), m.old); n != 1 {
+		return fmt.Errorf("%s: %s holds the text to replace %d times, not once: %q", m.name, m.file, n, m.old)
+	}
+	return nil
+}
+
 // try applies the mutant to the copy, runs its test, and takes it back.
 func (m mutant) try(ctx context.Context, dir string, limit time.Duration) (verdict string, err error) {
 	path := filepath.Join(dir, m.file)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
-	}
-	if strings.Count(string(text), m.old) != 1 {
-		return "", fmt.Errorf("%s holds the text to replace %d times, not once: %q", m.file, strings.Count(string(text), m.old), m.old)
 	}
 	sabotaged := strings.Replace(string(text), m.old, m.new, 1)
 	if strings.Contains(m.new, "io.EOF") {
@@ -107,6 +121,8 @@ func (m mutant) try(ctx context.Context, dir string, limit time.Duration) (verdi
 		return "", fmt.Errorf("no test of %s matches %s", m.pkg, m.run)
 	case err == nil:
 		return "SURVIVED", nil
+	case ctx.Err() != nil:
+		return "hung", nil // which counts as killed
 	default:
 		return "killed", nil
 	}
