@@ -3,6 +3,7 @@ package distkit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -265,4 +266,41 @@ func TestLax_oldView_waitsForTheFlushUnderWay(t *testing.T) {
 	}()
 	close(goOn)
 	require.EqualValues(t, 1001, <-answer)
+}
+
+// A key whose first change is under way is asked for its value: it waits for the
+// result of that change, and does not ask Redis over and over meanwhile.
+func TestLax_unseenKeyInFlight_doesNotReadInALoop(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	g, client := newGate(t, f)
+	close(g.dials)
+	s := f.on(t, client, distkit.WithAllowedLag(time.Millisecond), distkit.WithRefreshWait(time.Minute))
+	flushing, goOn := make(chan struct{}), make(chan struct{})
+	var reads atomic.Int64
+	var held atomic.Bool
+	hold := func(names []string) {
+		if slices.Contains(names, "hmget") {
+			reads.Add(1)
+		} else if slices.Contains(names, "evalsha") && held.CompareAndSwap(false, true) {
+			close(flushing)
+			<-goOn
+		}
+	}
+	g.before.Store(&hold)
+	require.NoError(t, s.Lax().Add(keyA, 1))
+	<-flushing
+	answer := make(chan int64, 1)
+	go func() {
+		got, _ := s.Lax().Get(f.ctx, keyA)
+		answer <- got
+	}()
+	const others = 50
+	for i := range others {
+		_, err := s.Lax().Get(f.ctx, distkit.MustKey(fmt.Sprint(i)))
+		require.NoError(t, err)
+	}
+	close(goOn)
+	require.EqualValues(t, 1, <-answer)
+	require.LessOrEqual(t, reads.Load(), int64(others+2), "one for each key")
 }

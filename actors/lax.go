@@ -228,7 +228,9 @@ func (a *laxKey) serve(r *request, anyAge bool) bool {
 // only because Redis is away, a read has been asked for.
 func (a *laxKey) viewServes(anyAge bool) bool {
 	if !a.viewKnown() {
-		a.askRead()
+		if a.flight == nil { // else its result is the view; a read could not know of it
+			a.askRead()
+		}
 		return false
 	}
 	if anyAge || !a.viewFromRemote() || a.fresh() {
