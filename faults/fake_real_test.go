@@ -36,7 +36,7 @@ func TestFakeScript_answersAsTheRealOne(t *testing.T) {
 			}
 		}
 		if l, _ := fake.ledger(ledger); l.seq == fakeFence && rng.IntN(2) == 0 {
-			ledger, seq = fmt.Sprintf("{%s:c}:writer:%d", prefix, i), 0
+			ledger, seq = fmt.Sprintf("{%s:c}:writer:%d", prefix, i), 1
 		}
 		switch rng.IntN(10) {
 		case 0: // the same again
