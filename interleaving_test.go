@@ -304,3 +304,40 @@ func TestLax_unseenKeyInFlight_doesNotReadInALoop(t *testing.T) {
 	require.EqualValues(t, 1, <-answer)
 	require.LessOrEqual(t, reads.Load(), int64(others+2), "one for each key")
 }
+
+// A key's change is long on its way and its view old: one read shows that a read
+// is of no use until the change has landed, and nobody waits for another.
+func TestLax_oldViewInFlight_readsOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	g, client := newGate(t, f)
+	close(g.dials)
+	s := f.on(t, client, distkit.WithAllowedLag(time.Millisecond), distkit.WithRefreshWait(time.Minute))
+	_, err := s.Lax().Inc(f.ctx, keyA, 1)
+	require.NoError(t, err)
+	require.NoError(t, s.Flush(f.ctx))
+	require.Eventually(t, func() bool {
+		view, err := s.Lax().View(f.ctx, keyA)
+		return err == nil && view.Age > 10*time.Millisecond
+	}, 10*time.Second, time.Millisecond)
+	flushing, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var reads atomic.Int64
+	hold := func(names []string) {
+		if slices.Contains(names, "hmget") {
+			reads.Add(1)
+			return
+		}
+		once.Do(func() { close(flushing); <-goOn })
+	}
+	g.before.Store(&hold)
+	require.NoError(t, s.Lax().Add(keyA, 1))
+	<-flushing
+	for range 20 {
+		got, err := s.Lax().Get(f.ctx, keyA)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, got)
+	}
+	require.EqualValues(t, 1, reads.Load())
+	close(goOn)
+}

@@ -37,6 +37,7 @@ type laxCell struct {
 	dirty  bool          // the coordinator knows that open has something
 	asked  bool          // the coordinator owes us a read
 	mixed  bool          // a change was in flight since: the read may not know of it
+	vain   bool          // a read while flight was under way has been of no use
 	remote int64         // the last total seen in Redis
 	seen   time.Duration // when, by the coordinator's clock
 	flown  time.Duration // when flight was gathered
@@ -56,6 +57,7 @@ type queues struct {
 	dels    []*mutation // Dels that wait for flight to settle
 	parked  fifo[any]   // *request, *increments and *barrier that wait for a read, in order
 	refused error       // why Redis refused a change, for the next reply
+	wiping  *mutation   // a Clear under way whose place as flight a Del has
 }
 
 // more are the key's queues, where there have been none so far.
@@ -68,7 +70,7 @@ func (c *laxCell) more() *queues {
 
 // trim lets go of queues that hold nothing.
 func (c *laxCell) trim() {
-	if q := c.queues; q != nil && len(q.dels) == 0 && q.parked.len() == 0 && q.refused == nil {
+	if q := c.queues; q != nil && len(q.dels) == 0 && q.parked.len() == 0 && q.refused == nil && q.wiping == nil {
 		c.queues = nil
 	}
 }
@@ -361,7 +363,9 @@ func (a *laxKey) onSeen(s *seenValue) {
 	case s.value.Err != nil:
 		a.known = false
 		a.failParked(s.value.Err)
-	case !a.mixed:
+	case a.mixed:
+		a.vain = true
+	default:
 		a.remote, a.known, a.seen = s.value.N, true, s.sent
 	}
 	a.serveParked(true)

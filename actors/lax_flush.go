@@ -43,7 +43,7 @@ func (a *laxKey) markDirty() {
 // takeOff freezes a change that is on its way to Redis from now on.
 func (a *laxKey) takeOff(m *mutation) {
 	a.flight, a.flown = m, a.flush.now()
-	a.mixed = true
+	a.mixed, a.vain = true, false
 	a.box.setLazy(true) // its settlement will come
 }
 
@@ -93,7 +93,8 @@ func (a *laxKey) onGather(s *slot) {
 }
 
 // gatherWipe drops what is pending for a Clear, which takes effect here. A Del
-// not yet sent stays, as one that comes after the Clear.
+// not yet sent stays, as one that comes after the Clear; so do parked operations
+// that somebody waits for.
 func (a *laxKey) gatherWipe(s *slot) {
 	m := &s.mutation
 	if m.verb == wipe { // before a panic
@@ -109,8 +110,36 @@ func (a *laxKey) gatherWipe(s *slot) {
 	}
 	open, waiting := a.takeOpen()
 	m.dropped, m.barrier = m.dropped.then(open), waiting
+	a.dropParked(m)
 	if a.flight == nil {
 		a.takeOff(m)
+	} else {
+		a.more().wiping = m
+	}
+}
+
+// dropParked drops, for a Clear, the parked operations that nobody waits for:
+// they were accepted before it.
+func (a *laxKey) dropParked(m *mutation) {
+	for range a.waiting() {
+		message := a.queues.parked.pop()
+		switch p := message.(type) {
+		case *increments:
+			m.dropped = m.dropped.then(change{add, p.n})
+			continue
+		case *request:
+			switch {
+			case p.answered():
+			case p.op.Kind.Conditional() || p.op.Kind == op.Del:
+				m.unserved = append(m.unserved, p)
+				continue
+			default:
+				c, _ := changeOf(p.op, 0)
+				m.dropped = m.dropped.then(c)
+				continue
+			}
+		}
+		a.queues.parked.push(message)
 	}
 }
 
@@ -130,6 +159,9 @@ func (a *laxKey) onSettlement(s *slot) {
 		}
 	}
 	a.flush.failAt.at("lax key: landed")
+	if a.queues != nil && a.queues.wiping == m {
+		a.queues.wiping = nil
+	}
 	if m.request != nil {
 		r := m.request
 		m.request = nil
@@ -143,7 +175,7 @@ func (a *laxKey) onSettlement(s *slot) {
 	case err == nil:
 		m.land(nil)
 	case m.verb == remove || m.verb == wipe:
-		a.restore(m)
+		a.restore(m, err)
 	default:
 		a.setAside(m, err)
 	}
@@ -170,10 +202,14 @@ func (a *laxKey) setAside(m *mutation, err error) {
 }
 
 // restore puts back what a refused Del or Clear had dropped, before the
-// changes that came after it.
-func (a *laxKey) restore(m *mutation) {
+// changes that came after it. What had not been decided by then is refused too.
+func (a *laxKey) restore(m *mutation, err error) {
 	dropped, waiting := m.dropped, m.barrier
 	m.dropped, m.barrier = nil, nil
+	for len(m.unserved) > 0 {
+		m.unserved = m.unserved[1:]
+		a.flush.observer.MessageRefused(a.key, err)
+	}
 	if dels := a.dels(); len(dels) > 0 {
 		first := dels[0]
 		first.dropped = dropped.then(first.dropped...)
@@ -212,7 +248,14 @@ func (a *laxCell) left(unhandled []any) []Unflushed {
 		}
 	}
 	notApplied := op.NotApplied(op.Hint(op.ErrClosed, a.flush.lastTrouble()))
-	if m := a.flight; m != nil {
+	under := []*mutation{a.flight}
+	if a.queues != nil {
+		under = append(under, a.queues.wiping)
+	}
+	for _, m := range under {
+		if m == nil {
+			continue
+		}
 		err := notApplied
 		if m.ambiguous {
 			err = op.Unknown(op.Hint(errStopped, a.flush.lastTrouble()))
@@ -220,6 +263,9 @@ func (a *laxCell) left(unhandled []any) []Unflushed {
 		note(m.change, err)
 		for _, c := range m.dropped {
 			note(c, err)
+		}
+		for range m.unserved {
+			a.flush.observer.MessageRefused(a.key, err)
 		}
 		if m.request != nil {
 			m.request.settle(op.Result{Err: err})

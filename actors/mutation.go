@@ -24,10 +24,11 @@ const (
 type mutation struct {
 	change
 
-	dropped   changes  // for remove and wipe: what was pending
-	request   *request // for remove: the Del to answer
-	barrier   *barrier // the Flush that waits for it
-	ambiguous bool     // Redis may have it; decided only when everything has stopped
+	dropped   changes    // for remove and wipe: what was pending
+	unserved  []*request // for wipe: what nobody waits for, and had not been decided
+	request   *request   // for remove: the Del to answer
+	barrier   *barrier   // the Flush that waits for it
+	ambiguous bool       // Redis may have it; decided only when everything has stopped
 }
 
 // change is what a mutation does to the value.

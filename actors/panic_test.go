@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go/internal/op"
 	"github.com/distkit/distkit-go/internal/redistest"
+	"github.com/distkit/distkit-go/internal/store"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -50,6 +52,17 @@ func first(calls *atomic.Int64) {
 // newEngine starts an engine on a prefix of its own.
 func newEngine(t *testing.T, observer Observer, client *redis.Client, prefix string) (*Engine, context.Context) {
 	t.Helper()
+	e, ctx := newEngineAt(t, observer, client, prefix, nil)
+	t.Cleanup(func() {
+		_, err := e.Shutdown(ctx)
+		require.NoError(t, err)
+	})
+	return e, ctx
+}
+
+// newEngineAt starts an engine that stops at a fail point. The test shuts it down.
+func newEngineAt(t *testing.T, observer Observer, client *redis.Client, prefix string, at failPoint) (*Engine, context.Context) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	e, err := New(Config{
@@ -59,12 +72,9 @@ func newEngine(t *testing.T, observer Observer, client *redis.Client, prefix str
 		Backoff: Backoff{time.Millisecond, 10 * time.Millisecond},
 		Decode:  func(any) (op.Op, error) { return op.Op{}, errors.New("no messages here") },
 		Encode:  func(op.Op, op.Result) any { return nil },
+		failAt:  at,
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		_, err := e.Shutdown(ctx)
-		require.NoError(t, err)
-	})
 	return e, ctx
 }
 
@@ -134,4 +144,24 @@ func TestPanic_inAWriter_afterItAnswered_answersNobodyTwice(t *testing.T) {
 	}
 	observer.awaitPanics(t, 1)
 	require.Equal(t, "10", client.HGet(ctx, "p:strict_counter", "a").Val())
+}
+
+// The batch that a writer sends again after it had answered must not be read into
+// what callers were given: the race detector looks.
+func TestPanic_inAWriter_afterItAnswered_leavesTheAnswersAlone(t *testing.T) {
+	t.Parallel()
+	client := redistest.Client(t)
+	prefix := redistest.Prefix(t, client)
+	var once sync.Once
+	e, ctx := newEngineAt(t, silent{}, client, prefix, func(step string) {
+		if step == "strict writer: delivered" {
+			once.Do(func() { panic("a bug") })
+		}
+	})
+	inc := store.KeyOp{Key: "a", Op: op.Op{Kind: op.Inc, N: 1}}
+	results := e.DoAll(ctx, Strict, []store.KeyOp{inc, inc})
+	require.Equal(t, []int64{1, 2}, []int64{results[0].N, results[1].N})
+	require.EqualValues(t, 3, e.Do(ctx, Strict, "a", inc.Op).N)
+	_, err := e.Shutdown(ctx)
+	require.NoError(t, err)
 }

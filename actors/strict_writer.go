@@ -133,6 +133,7 @@ func (a strictWriter) onStarted() {
 	switch {
 	case a.inFlight: // its return is on the way
 	case a.batch != nil:
+		a.batch.call.Results = nil // callers may hold what an earlier answer was read into
 		a.send()
 	default:
 		a.next()

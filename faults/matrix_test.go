@@ -253,10 +253,10 @@ func (m *matrixCell) alone() {
 	require.Equal(m.t, in+1, got)
 }
 
-// first flushes one call, in a pipeline that a read follows.
-func (m *matrixCell) first() { m.pipeline(1, 0) }
+// first flushes two calls, the first of which meets the error.
+func (m *matrixCell) first() { m.pipeline(1001, 0) }
 
-// middle flushes two calls, the second of which meets the error.
+// middle flushes two calls, the second of which meets the error; a read may follow.
 func (m *matrixCell) middle() { m.pipeline(1001, 1) }
 
 // pipeline flushes so many keys, together with a read; the call number victim
@@ -287,8 +287,7 @@ func (m *matrixCell) pipeline(keys, victim int) {
 		require.False(m.t, ledgers[b.ledger], "calls of one pipeline have a lane each")
 		ledgers[b.ledger] = true
 	}
-	if readErr := <-read; readErr != nil { // its reply came, or was cut off with the others
-		require.True(m.t, m.cut || m.reply[0] == '?', "the read: %v", readErr)
+	if readErr := <-read; readErr != nil { // it was cut off with the others, or waits for the next round
 		require.ErrorIs(m.t, readErr, distkit.ErrNotApplied)
 	}
 	if m.class == matrixText || m.class == matrixElse {
@@ -318,7 +317,7 @@ func (m *matrixCell) checkLeft(victim *matrixBatch) {
 			switch in := m.held(1, key); {
 			case b != victim && !left:
 				require.EqualValues(m.t, 1, in)
-			case b != victim: // answered, but over a connection that was cut later
+			case b != victim: // before or behind one that was cut, or no reply
 				require.True(m.t, m.cut || m.reply[0] == '?')
 				require.ErrorIs(m.t, err, distkit.ErrOutcomeUnknown)
 			case m.class == matrixUnknown:
