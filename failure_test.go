@@ -86,6 +86,28 @@ func TestReplyLost_laterOperationsWaitBehindTheBatch(t *testing.T) {
 	require.Equal(t, "1", f.stored(t, "strict_counter", keyA))
 }
 
+// A total that Redis gave to a copy whose reply was lost is as old as that copy.
+func TestReplyLost_viewIsAsOldAsTheTotal(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	options := redistest.Options(t)
+	proxy := redistest.StartProxy(t, options.Addr)
+	options.Addr = proxy.Addr
+	system := f.on(t, redistest.NewClient(t, options), distkit.WithBackoff(100*time.Millisecond, time.Second))
+	events := recordEvents(t, system)
+	proxy.Swallow(1)
+	require.NoError(t, system.Lax().Add(keyA, 1))
+	await[distkit.WriterFailed](t, events)
+	applied := time.Now()
+	proxy.Swallow(0)
+	require.NoError(t, system.Flush(f.ctx))
+	least := time.Since(applied)
+	view, err := system.Lax().View(f.ctx, keyA)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, view.N)
+	require.GreaterOrEqual(t, view.Age, least)
+}
+
 func TestRedisKilledAndRestarted_totalsAreExact(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Durable...)

@@ -237,37 +237,6 @@ func TestRefreshWait_boundsAReadThatFollowsAnother(t *testing.T) {
 	getting.Wait()
 }
 
-// A key long idle is changed and flushed; a reply during that flush waits for
-// its result rather than answer from the old view.
-func TestLax_oldView_waitsForTheFlushUnderWay(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	g, client := newGate(t, f)
-	close(g.dials)
-	s := f.on(t, client, distkit.WithAllowedLag(time.Millisecond), distkit.WithRefreshWait(time.Minute))
-	_, err := s.Lax().Inc(f.ctx, keyA, 1)
-	require.NoError(t, err)
-	require.NoError(t, s.Flush(f.ctx))
-	require.NoError(t, f.client.HSet(f.ctx, f.prefix+":lax_counter", "a", 1000).Err())
-	require.Eventually(t, func() bool {
-		view, err := s.Lax().View(f.ctx, keyA)
-		return err == nil && view.Age > 10*time.Millisecond
-	}, 10*time.Second, time.Millisecond)
-	flushing, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	hold := func([]string) { once.Do(func() { close(flushing); <-goOn }) }
-	g.before.Store(&hold)
-	require.NoError(t, s.Lax().Add(keyA, 1))
-	<-flushing
-	answer := make(chan int64, 1)
-	go func() {
-		got, _ := s.Lax().Get(f.ctx, keyA)
-		answer <- got
-	}()
-	close(goOn)
-	require.EqualValues(t, 1001, <-answer)
-}
-
 // A key whose first change is under way is asked for its value: it waits for the
 // result of that change, and does not ask Redis over and over meanwhile.
 func TestLax_unseenKeyInFlight_doesNotReadInALoop(t *testing.T) {
@@ -303,41 +272,4 @@ func TestLax_unseenKeyInFlight_doesNotReadInALoop(t *testing.T) {
 	close(goOn)
 	require.EqualValues(t, 1, <-answer)
 	require.LessOrEqual(t, reads.Load(), int64(others+2), "one for each key")
-}
-
-// A key's change is long on its way and its view old: one read shows that a read
-// is of no use until the change has landed, and nobody waits for another.
-func TestLax_oldViewInFlight_readsOnce(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	g, client := newGate(t, f)
-	close(g.dials)
-	s := f.on(t, client, distkit.WithAllowedLag(time.Millisecond), distkit.WithRefreshWait(time.Minute))
-	_, err := s.Lax().Inc(f.ctx, keyA, 1)
-	require.NoError(t, err)
-	require.NoError(t, s.Flush(f.ctx))
-	require.Eventually(t, func() bool {
-		view, err := s.Lax().View(f.ctx, keyA)
-		return err == nil && view.Age > 10*time.Millisecond
-	}, 10*time.Second, time.Millisecond)
-	flushing, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	var reads atomic.Int64
-	hold := func(names []string) {
-		if slices.Contains(names, "hmget") {
-			reads.Add(1)
-			return
-		}
-		once.Do(func() { close(flushing); <-goOn })
-	}
-	g.before.Store(&hold)
-	require.NoError(t, s.Lax().Add(keyA, 1))
-	<-flushing
-	for range 20 {
-		got, err := s.Lax().Get(f.ctx, keyA)
-		require.NoError(t, err)
-		require.EqualValues(t, 2, got)
-	}
-	require.EqualValues(t, 1, reads.Load())
-	close(goOn)
 }

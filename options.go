@@ -51,9 +51,9 @@ func WithPrefix(prefix Key) Option { return func(o *options) { o.prefix = prefix
 // reply waits for a read. Default: 20 ms; at least 1 ms.
 func WithAllowedLag(d time.Duration) Option { return func(o *options) { o.allowedLag = d } }
 
-// WithRefreshWait sets how long a lax reply waits for that read before it
-// answers from the view there is, and Redis counts as away. Default: 50 ms; 0
-// never waits.
+// WithRefreshWait sets how long a lax reply waits for that read, or for the
+// result of a change already on its way, before it answers from the view there
+// is, and Redis counts as away. Default: 50 ms; 0 never waits.
 func WithRefreshWait(d time.Duration) Option { return func(o *options) { o.refreshWait = d } }
 
 // WithMaxStaleness makes lax operations that answer a value fail with ErrStale,

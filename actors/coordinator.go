@@ -255,10 +255,14 @@ func (a coordinator) finish(r *round) {
 // of its own: the actor stays free to end the waits for a refresh and to hear
 // of its stop while Redis hangs.
 func (a coordinator) send(r *round) {
+	r.inFlight, r.sent = true, a.now()
 	open := r.open()
 	calls := make([]*store.Call, len(open))
 	for i, call := range open {
 		calls[i] = call.Call
+		if !call.ambiguous {
+			call.sent = r.sent
+		}
 	}
 	r.read = nil
 	if len(r.reads) > 0 {
@@ -267,7 +271,6 @@ func (a coordinator) send(r *round) {
 			r.read.Keys[i] = cell.key
 		}
 	}
-	r.inFlight, r.sent = true, a.now()
 	go func() {
 		a.store.Send(contextOfRequests, calls, r.read)
 		a.box.PostUserMessage(returned{r})
@@ -329,11 +332,11 @@ func (a coordinator) settle(r *round, call *laxCall) {
 	call.lane.ack(call.Call)
 	if call.slots == nil { // Clears: every key is to know
 		for i := range r.slots {
-			a.tell(&r.slots[i], call.Results[0], r.sent)
+			a.tell(&r.slots[i], call.Results[0], call.sent)
 		}
 	}
 	for i, s := range call.slots {
-		a.tell(s, call.Results[i], r.sent)
+		a.tell(s, call.Results[i], call.sent)
 	}
 	for len(r.wipes) > 0 {
 		request := r.wipes[0]

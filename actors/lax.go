@@ -19,7 +19,8 @@ import (
 //   - Only flight is at the coordinator; what comes after waits until it has
 //     settled, so the order of the key's changes is kept under failure.
 //   - remote changes by flight's own result, or by a read between whose question
-//     and answer nothing was in flight: others may not know of the change.
+//     and answer nothing was in flight: others may not know of the change. So
+//     while flight is under way its result is waited for, not a read.
 //   - An operation that has to wait for a read parks, and all later ones of
 //     the key park behind it.
 //   - The mailbox may keep increments to itself (lazy) just as long as a gather
@@ -37,7 +38,6 @@ type laxCell struct {
 	dirty  bool          // the coordinator knows that open has something
 	asked  bool          // the coordinator owes us a read
 	mixed  bool          // a change was in flight since: the read may not know of it
-	vain   bool          // a read while flight was under way has been of no use
 	remote int64         // the last total seen in Redis
 	seen   time.Duration // when, by the coordinator's clock
 	flown  time.Duration // when flight was gathered
@@ -58,6 +58,8 @@ type queues struct {
 	parked  fifo[any]   // *request, *increments and *barrier that wait for a read, in order
 	refused error       // why Redis refused a change, for the next reply
 	wiping  *mutation   // a Clear under way whose place as flight a Del has
+
+	patience *time.Timer // ends the wait of the parked for flight's result
 }
 
 // more are the key's queues, where there have been none so far.
@@ -68,9 +70,13 @@ func (c *laxCell) more() *queues {
 	return c.queues
 }
 
-// trim lets go of queues that hold nothing.
+// trim lets go of queues, which there are, if they hold nothing.
 func (c *laxCell) trim() {
-	if q := c.queues; q != nil && len(q.dels) == 0 && q.parked.len() == 0 && q.refused == nil && q.wiping == nil {
+	q := c.queues
+	if q.parked.len() == 0 {
+		c.endPatience()
+	}
+	if len(q.dels) == 0 && q.parked.len() == 0 && q.refused == nil && q.wiping == nil {
 		c.queues = nil
 	}
 }
@@ -111,6 +117,9 @@ type (
 	}
 	// proceed tells a key not to wait for its read any longer.
 	proceed struct{}
+	// impatient tells a key that the result of its flight has been waited for
+	// as long as RefreshWait.
+	impatient struct{ flight *mutation }
 	// nudge tells a key that a caller has withdrawn.
 	nudge struct{}
 )
@@ -136,6 +145,8 @@ func (a *laxKey) Receive(ctx actor.Context) {
 		a.onSeen(message)
 	case proceed:
 		a.serveParked(true)
+	case impatient:
+		a.onImpatient(message.flight)
 	case nudge:
 		a.serveParked(false)
 	case *actor.Started:
@@ -227,7 +238,7 @@ func (a *laxKey) serve(r *request, anyAge bool) bool {
 }
 
 // viewServes reports whether the view is fit to answer from. Where it is not, or
-// only because Redis is away, a read has been asked for.
+// only because Redis is away, something that will refresh it is under way.
 func (a *laxKey) viewServes(anyAge bool) bool {
 	if !a.viewKnown() {
 		if a.flight == nil { // else its result is the view; a read could not know of it
@@ -238,8 +249,14 @@ func (a *laxKey) viewServes(anyAge bool) bool {
 	if anyAge || !a.viewFromRemote() || a.fresh() {
 		return true
 	}
-	a.askRead()
-	return a.flush.away.Load()
+	away := a.flush.away.Load()
+	switch {
+	case a.flight == nil:
+		a.askRead()
+	case !away:
+		a.awaitFlight()
+	}
+	return away
 }
 
 // stale reports whether the view is older than the user allows.
@@ -345,12 +362,36 @@ func changeOf(o op.Op, view int64) (c change, applies bool) {
 	}
 }
 
-// askRead asks the coordinator for the value in Redis. Where a change is in
-// flight its result will be sooner; the read then bounds the wait for it.
+// askRead asks the coordinator for the value in Redis; nothing is in flight.
 func (a *laxKey) askRead() {
 	if !a.asked {
-		a.asked, a.mixed = true, a.flight != nil
+		a.asked, a.mixed = true, false
 		a.flush.askRead(a.laxCell)
+	}
+}
+
+// awaitFlight bounds the wait for the result of the change in flight.
+func (a *laxKey) awaitFlight() {
+	q := a.more()
+	if q.patience == nil {
+		box, flight := &a.box, a.flight
+		q.patience = time.AfterFunc(a.flush.refreshWait, func() { box.PostUserMessage(impatient{flight}) })
+	}
+}
+
+// endPatience ends that bound: the result is there, or nobody waits for it.
+func (c *laxCell) endPatience() {
+	if q := c.queues; q != nil && q.patience != nil {
+		q.patience.Stop()
+		q.patience = nil
+	}
+}
+
+// onImpatient answers from the view there is: Redis counts as away.
+func (a *laxKey) onImpatient(flight *mutation) {
+	if a.flight == flight && a.waiting() > 0 {
+		a.flush.away.Store(true)
+		a.serveParked(true)
 	}
 }
 
@@ -363,12 +404,10 @@ func (a *laxKey) onSeen(s *seenValue) {
 	case s.value.Err != nil:
 		a.known = false
 		a.failParked(s.value.Err)
-	case a.mixed:
-		a.vain = true
-	default:
+	case !a.mixed:
 		a.remote, a.known, a.seen = s.value.N, true, s.sent
 	}
-	a.serveParked(true)
+	a.serveParked(!a.mixed || a.flight == nil)
 }
 
 // failParked fails what cannot be answered without the read that failed, and

@@ -43,7 +43,7 @@ func (a *laxKey) markDirty() {
 // takeOff freezes a change that is on its way to Redis from now on.
 func (a *laxKey) takeOff(m *mutation) {
 	a.flight, a.flown = m, a.flush.now()
-	a.mixed, a.vain = true, false
+	a.mixed = true
 	a.box.setLazy(true) // its settlement will come
 }
 
@@ -150,6 +150,7 @@ func (a *laxKey) onSettlement(s *slot) {
 	a.flush.failAt.at("lax key: settling")
 	if a.flight == m {
 		a.flight = nil
+		a.endPatience()
 		a.known = err == nil
 		if err == nil {
 			a.remote, a.seen = s.result.N, s.sent
@@ -181,7 +182,7 @@ func (a *laxKey) onSettlement(s *slot) {
 	}
 	a.flush.failAt.at("lax key: settled")
 	a.sendNext()
-	a.serveParked(false)
+	a.serveParked(true) // the view is one flush old at most
 	if !s.settled {
 		s.settled = true
 		s.round.release() // the slot is not ours any more

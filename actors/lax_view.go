@@ -48,7 +48,7 @@ func (a *laxCell) fresh() bool {
 	}
 	switch {
 	case a.flight != nil:
-		return a.vain || a.flown-a.seen <= allowed+slack
+		return a.flown-a.seen <= allowed+slack
 	case a.dirty:
 		return age <= allowed+slack
 	default:

@@ -27,8 +27,8 @@ type round struct {
 	reads  []*laxCell
 
 	inFlight bool
-	read     *store.Read // the read under way
-	sent     time.Duration
+	read     *store.Read   // the read under way
+	sent     time.Duration // the last attempt
 
 	users   atomic.Int32 // the coordinator, and keys that have yet to handle their settlement
 	ops     []store.KeyOp
@@ -121,6 +121,7 @@ type laxCall struct {
 	*store.Call
 	lane      *lane // which numbered it
 	slots     []*slot
+	sent      time.Duration // the first attempt that may have been applied: results are not older
 	settled   bool
 	ambiguous bool // some attempt may have been applied
 }
