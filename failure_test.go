@@ -392,7 +392,7 @@ func TestMaxStaleness_refusesOldViews(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	f := fixtureOn(t, redistest.NewClient(t, patient(server.Addr)), distkit.WithMaxStaleness(50*time.Millisecond))
-	_, err := f.Lax().Get(f.ctx, keyA)
+	_, err := f.Lax().View(f.ctx, keyA)
 	require.NoError(t, err)
 	server.Kill(t)
 	require.Eventually(t, func() bool {
