@@ -16,6 +16,7 @@ const (
 	flushFile   = "actors/coordinator.go"
 	laxFlush    = "actors/lax_flush.go"
 	laxKey      = "actors/lax.go"
+	laxWait     = "actors/lax_wait.go"
 	rootPackage = "."
 	faults      = "./faults"
 )
@@ -115,7 +116,7 @@ var mutants = []mutant{
 	{"one lane for all calls of a round", "actors/round.go",
 		"l := lanes.get()", "l := lanes.get()\n\tif len(r.calls) > 0 {\n\t\tl = r.calls[0].lane\n\t\tl.acked++\n\t}",
 		faults, "TestErrorMatrix"},
-	{"count a read twice over a flight", laxKey,
+	{"count a read twice over a flight", laxWait,
 		"\tcase !a.mixed:\n", "\tdefault:\n",
 		faults, "TestSimulation"},
 	{"answer from an old view while a change is on its way", "actors/lax_view.go",
