@@ -22,16 +22,27 @@ func (p PID) Send(m Message) {
 	if p.counter == nil {
 		return
 	}
-	o, err := decode(m)
-	if err == nil {
-		err = p.check()
-	}
-	if err == nil && !p.counter.engine().Send(p.counter.kind, p.key.name, o) {
-		err = notApplied(ErrClosed)
-	}
-	if err != nil {
+	if err := p.send(m); err != nil {
 		p.counter.system.observe(MessageRefused{Key: p.key, Err: err})
 	}
+}
+
+func (p PID) send(m Message) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	engine, taken := p.counter.engine(), false
+	if inc, ok := m.(Inc); ok && p.counter.kind == actors.Lax {
+		taken = engine.Add(p.key.name, inc.N) // what there is most of
+	} else if o, err := decode(m); err != nil {
+		return err
+	} else {
+		taken = engine.Send(p.counter.kind, p.key.name, o)
+	}
+	if !taken {
+		return notApplied(ErrClosed)
+	}
+	return nil
 }
 
 // Request sends a message and waits for its reply within ctx. A Failure is

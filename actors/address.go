@@ -68,6 +68,20 @@ func (s *addresses) release(registry *actor.ProcessRegistryValue) {
 	s.pids = nil
 }
 
+// unlisted makes an actor's PID remember its process; it is no message.
+type unlisted struct{}
+
+// unlist takes a key's actor out of the process registry, whose maps would take
+// some 50 bytes a key and keep most of that when keys sleep. Nobody looks such an
+// actor up: messages come through its cell, and what Proto.Actor sends to it goes
+// to the PID that the actor has of itself, which remembers the process from the
+// first message on.
+func unlist(ctx actor.Context) {
+	system, self := ctx.ActorSystem(), ctx.Self()
+	system.Root.Send(self, unlisted{})
+	system.ProcessRegistry.LocalPIDs.GetBucket(self.Id).Remove(self.Id)
+}
+
 // SendUserMessage implements actor.Process: it takes an operation, and answers
 // the sender if there is one.
 func (a address) SendUserMessage(_ *actor.PID, envelope any) {

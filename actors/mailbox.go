@@ -185,7 +185,11 @@ func (m *mailbox) queue() *backlog {
 }
 
 // PostUserMessage implements actor.Mailbox.
-func (m *mailbox) PostUserMessage(message any) { m.post(message) }
+func (m *mailbox) PostUserMessage(message any) {
+	if message != (unlisted{}) {
+		m.post(message)
+	}
+}
 
 // PostSystemMessage enqueues a lifecycle message; it goes before user messages.
 func (m *mailbox) PostSystemMessage(message any) {
