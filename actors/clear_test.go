@@ -11,14 +11,34 @@ import (
 )
 
 // Clears of the lax kind, each held when its round is frozen while others act.
+// Reads are held until the test lets them go.
 
 type clears struct {
 	*Engine
-	frozen, goOn chan struct{}
+	frozen, goOn, reads chan struct{}
+}
+
+// readsHeld is a go-redis hook that holds reads until the channel is closed.
+type readsHeld chan struct{}
+
+func (h readsHeld) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h readsHeld) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "hmget" {
+			<-h
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (h readsHeld) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 func newClears(t *testing.T, observer Observer, client *redis.Client, prefix string) (*clears, context.Context) {
-	c := &clears{frozen: make(chan struct{}), goOn: make(chan struct{})}
+	c := &clears{frozen: make(chan struct{}), goOn: make(chan struct{}), reads: make(chan struct{})}
+	client.AddHook(readsHeld(c.reads))
 	e, ctx := newEngineAt(t, observer, client, prefix, func(step string) {
 		if step == "coordinator: frozen" {
 			c.frozen <- struct{}{}
@@ -36,8 +56,8 @@ func (c *clears) begin() *request {
 	return r
 }
 
-// behind makes changes of a key that wait behind an operation whose read cannot
-// leave, a Clear being under way: 5, then 7 in its place, then one more if it is 7.
+// behind makes changes of a key that wait behind an operation whose read is held:
+// 5, then 7 in its place, then one more if it is 7.
 func (c *clears) behind(t *testing.T, key string) {
 	for _, o := range []op.Op{
 		{Kind: op.IncIf, N: 1, If: op.Cond{Cmp: op.Eq, N: 3}}, {Kind: op.Inc, N: 5}, {Kind: op.Set, N: 7},
@@ -50,6 +70,7 @@ func (c *clears) behind(t *testing.T, key string) {
 func (c *clears) pass() { <-c.frozen; c.goOn <- struct{}{} }
 
 func (c *clears) end(ctx context.Context, t *testing.T) {
+	close(c.reads)
 	go func() {
 		for range c.frozen {
 			c.goOn <- struct{}{}
@@ -114,6 +135,7 @@ func TestClear_unsettledAtShutdown_listsWhatItDropped(t *testing.T) {
 	server := redistest.Start(t)
 	client := redistest.NewClient(t, &redis.Options{Addr: server.Addr, DialerRetries: 1})
 	c, _ := newClears(t, &refusals{}, client, "p")
+	defer close(c.reads)
 	c.begin()
 	<-c.frozen
 	require.True(t, c.Send(Lax, "a", op.Op{Kind: op.Inc, N: 5}))

@@ -13,14 +13,14 @@ import (
 
 // The flush coordinator: the writer of the lax kind.
 //
-//	dirty keys ── tick ──┐
-//	Dels, reads, Clears ─┴► round: gather ─► freeze ─► send ─► settle ─► keys
-//	                                                   ▲         │
-//	                                                   └─ again ─┘
+//	dirty keys ── tick ─┐
+//	Dels, Clears ───────┴► round: gather ─► freeze ─► send ─► settle ─► keys
+//	                                                  ▲         │
+//	reads ──► a trip of their own                     └─ again ─┘
 //
 // Invariants:
-//   - At most maxRounds are under way, in which a key has one change at most; a
-//     round of Clears is alone.
+//   - At most maxRounds are under way, and one of Dels alone beside them, in
+//     which a key has one change at most; a round of Clears is alone.
 //   - A tick is armed by the first dirty key, and once more by a flush for what
 //     comes meanwhile: an idle coordinator holds no timer and sends no command.
 //   - A call without an answer stays frozen under its number and goes again;
@@ -47,7 +47,7 @@ type coordinatorCell struct {
 
 	mu      sync.Mutex // guards the inbox: what keys and callers ask for
 	dirty   []*laxCell
-	reads   []*laxCell
+	reads   reads
 	dels    []urgentDel
 	wipes   []*request
 	flush   bool          // do not wait for the tick
@@ -57,13 +57,16 @@ type coordinatorCell struct {
 	idle    chan struct{} // closed when nothing is left to do; nil unless asked for
 
 	// The rest is the actor's.
+	steps   uint64 // reads sent and rounds returned so far: what came before what
 	rounds  []*round
+	trip    *trip // the read under way, or nil
+	watch   watch
 	flushed []*laxCell // of the flush under way: keys that are in no round yet
 	lanes   lanes
 	fault   fault
 	due     bool // the tick has come
 	tick    *time.Timer
-	refresh *time.Timer // ends the wait for the reads asked for
+	refresh *time.Timer // ends the waits for reads
 }
 
 // urgentDel is a Del on its way from its key.
@@ -79,8 +82,12 @@ type (
 	gathered struct{ round *round }
 	// returned: an attempt at the round's open calls has ended.
 	returned struct{ round *round }
+	// tripReturned: an attempt at the read under way has ended.
+	tripReturned struct{}
 	// refreshOver: the reads asked for have taken longer than RefreshWait.
 	refreshOver struct{}
+	// watchDue: it is time to read the keys that are watched.
+	watchDue struct{}
 )
 
 const coordinatorName = "lax"
@@ -89,6 +96,12 @@ const coordinatorName = "lax"
 func (c *coordinatorCell) age(at time.Duration) time.Duration { return c.now() - at }
 
 func (c *coordinatorCell) now() time.Duration { return time.Since(c.started) }
+
+// nextStep counts a step of the actor.
+func (c *coordinatorCell) nextStep() uint64 {
+	c.steps++
+	return c.steps
+}
 
 // coordinator is the actor.
 type coordinator struct{ *coordinatorCell }
@@ -107,8 +120,12 @@ func (a coordinator) Receive(ctx actor.Context) {
 		a.onGathered(message.round)
 	case returned:
 		a.onReturned(message.round)
+	case tripReturned:
+		a.onTripReturned()
 	case refreshOver:
 		a.onRefreshOver()
+	case watchDue:
+		a.onWatchDue()
 	case *actor.Stopped:
 		a.stopTimers()
 	}
@@ -126,33 +143,28 @@ func (a coordinator) onStarted() {
 			a.onGathered(r)
 		}
 	}
+	a.resumeTrip()
 	a.onWake()
 }
 
 func (a coordinator) onWake() {
 	a.mu.Lock()
 	a.woken = false
-	reads := len(a.reads) > 0
 	a.mu.Unlock()
 	a.failAt.at("coordinator: woken")
-	if reads {
-		a.startRefresh()
-	}
 	a.step()
 }
 
-// step starts rounds while something is to be done now, and arms the tick if
-// something is to be done later.
+// step starts what is to be done now, reads first, and arms the tick if something
+// is to be done later.
 func (a coordinator) step() {
+	a.startTrip()
 	for {
 		r := a.nextRound()
 		if r == nil {
 			return
 		}
 		a.rounds = append(a.rounds, r)
-		if len(r.reads) > 0 {
-			a.startRefresh() // the last one ended with an earlier read
-		}
 		a.gather(r)
 	}
 }
@@ -179,21 +191,25 @@ func (a coordinator) nextRound() *round {
 	if wipes := a.takeWipes(); len(wipes) > 0 {
 		return newWipeRound(wipes, a.keys())
 	}
-	if len(a.wipes) > 0 || len(a.rounds) == maxRounds {
+	full := len(a.rounds) >= maxRounds
+	if len(a.wipes) > 0 || full && (len(a.dels) == 0 || len(a.rounds) > maxRounds) {
 		return nil
 	}
-	if len(a.flushed)+len(a.reads)+len(a.dels) == 0 {
-		if len(a.dirty)+len(a.rounds) == 0 && a.idle != nil {
+	if len(a.flushed)+len(a.dels) == 0 {
+		if len(a.dirty)+len(a.rounds)+len(a.reads.keys) == 0 && a.trip == nil && a.idle != nil {
 			close(a.idle)
 			a.idle = nil
 		}
 		return nil
 	}
-	dirty := a.flushed[:min(len(a.flushed), roundSize)]
+	size := min(len(a.flushed), roundSize)
+	if full {
+		size = 0
+	}
+	dirty := a.flushed[:size]
 	r := newRound(a.dels, dirty)
 	clear(dirty)
-	a.flushed = a.flushed[len(dirty):]
-	r.reads, a.reads, a.dels = a.reads, nil, nil
+	a.flushed, a.dels = a.flushed[size:], nil
 	return r
 }
 
@@ -236,7 +252,7 @@ func (a coordinator) onGathered(r *round) {
 	a.failAt.at("coordinator: gathered")
 	r.freeze(&a.lanes)
 	a.failAt.at("coordinator: frozen")
-	if len(r.calls) == 0 && len(r.reads) == 0 {
+	if len(r.calls) == 0 {
 		a.finish(r)
 		return
 	}
@@ -251,9 +267,8 @@ func (a coordinator) finish(r *round) {
 	a.step()
 }
 
-// send makes one attempt at the round's open calls and reads, on a goroutine
-// of its own: the actor stays free to end the waits for a refresh and to hear
-// of its stop while Redis hangs.
+// send makes one attempt at the round's open calls, on a goroutine of its own:
+// the actor stays free to send reads and to hear of its stop while Redis hangs.
 func (a coordinator) send(r *round) {
 	r.inFlight, r.sent = true, a.now()
 	open := r.open()
@@ -264,15 +279,8 @@ func (a coordinator) send(r *round) {
 			call.sent = r.sent
 		}
 	}
-	r.read = nil
-	if len(r.reads) > 0 {
-		r.read = &store.Read{Keys: make([]string, len(r.reads))}
-		for i, cell := range r.reads {
-			r.read.Keys[i] = cell.key
-		}
-	}
 	go func() {
-		a.store.Send(contextOfRequests, calls, r.read)
+		a.store.Send(contextOfRequests, calls)
 		a.box.PostUserMessage(returned{r})
 	}()
 }
@@ -280,7 +288,7 @@ func (a coordinator) send(r *round) {
 // onReturned settles what has an answer and sends the rest again: at once
 // where Redis has shown that it is there, after a restart where it has not.
 func (a coordinator) onReturned(r *round) {
-	r.inFlight = false
+	r.inFlight, r.step = false, a.nextStep()
 	a.failAt.at("coordinator: returned")
 	var failed error
 	again := false
@@ -299,14 +307,8 @@ func (a coordinator) onReturned(r *round) {
 			failed = call.Err
 		}
 	}
-	if err := a.settleReads(r); err != nil {
-		failed = err
-	}
 	a.note(failed)
 	switch {
-	case failed != nil:
-		a.releaseReads()
-		panic(a.fault.failed(coordinatorName, failed))
 	case again:
 		a.send(r)
 	default:
@@ -315,15 +317,18 @@ func (a coordinator) onReturned(r *round) {
 	}
 }
 
-// note keeps what Redis last answered with.
+// note keeps what Redis last answered with. A failure is the actor's: it does
+// not return from it.
 func (a coordinator) note(failed error) {
 	a.mu.Lock()
 	a.trouble = failed
 	a.mu.Unlock()
 	a.away.Store(failed != nil)
-	if failed == nil {
-		a.fault.succeeded(coordinatorName, a.observer)
+	if failed != nil {
+		a.releaseReads()
+		panic(a.fault.failed(coordinatorName, failed))
 	}
+	a.fault.succeeded(coordinatorName, a.observer)
 }
 
 // settle tells the keys of a call what became of their mutations. It can be
@@ -353,13 +358,14 @@ func (a coordinator) tell(s *slot, result op.Result, sent time.Duration) {
 	if s.told || s.mutation.verb == nothing {
 		return
 	}
-	s.told, s.result, s.sent = true, result, sent
+	s.told, s.result, s.sent, s.step = true, result, sent, s.round.step
 	s.round.users.Add(1)
 	s.cell.box.post(settlement{s})
 }
 
 func (a coordinator) stopTimers() {
-	a.stopRefresh()
+	a.endWait()
+	a.watch.stop()
 	if a.tick != nil {
 		a.tick.Stop()
 		a.tick = nil

@@ -14,8 +14,16 @@ func (c *coordinatorCell) markDirty(cell *laxCell, now bool) {
 	})
 }
 
-func (c *coordinatorCell) askRead(cell *laxCell) {
-	c.ask(func() { c.reads = append(c.reads, cell) })
+// askRead asks for the cell to be read, because its view is old or, the first
+// time, because there is none.
+func (c *coordinatorCell) askRead(cell *laxCell, again bool) {
+	now := c.now()
+	c.ask(func() {
+		if len(c.reads.keys) == 0 {
+			c.reads.since = now
+		}
+		c.reads.keys = append(c.reads.keys, asked{cell, again})
+	})
 }
 
 func (c *coordinatorCell) urgent(cell *laxCell, m *mutation) {

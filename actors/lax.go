@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -19,7 +20,8 @@ import (
 //     settled, so the order of the key's changes is kept under failure.
 //   - remote changes by flight's own result, or by a read between whose question
 //     and answer nothing was in flight: others may not know of the change. So
-//     while flight is under way its result is waited for, not a read.
+//     while flight is under way its result is waited for, not a read. What came
+//     before what is told by the coordinator's steps, not by the clock.
 //   - An operation that has to wait for a read parks, and all later ones of
 //     the key park behind it.
 //   - The mailbox may keep increments to itself (lazy) just as long as a gather
@@ -36,10 +38,13 @@ type laxCell struct {
 	known  bool          // remote has been read
 	dirty  bool          // the coordinator knows that open has something
 	asked  bool          // the coordinator owes us a read
-	mixed  bool          // a change was in flight since: the read may not know of it
 	remote int64         // the last total seen in Redis
 	seen   time.Duration // when, by the coordinator's clock
 	flown  time.Duration // when flight was gathered
+	landed uint64        // the coordinator's step at which the last flight's result came
+
+	watched bool        // the coordinator's: the view is read again before it is old
+	used    atomic.Bool // a call was answered from the view since the coordinator looked
 
 	flight  *mutation // frozen, at the coordinator
 	open    change    // nothing or a change that later ones fold into
@@ -184,8 +189,13 @@ func (a *laxKey) handle(message any, anyAge bool) bool {
 
 // serve answers a request, or reports false if it has to wait for a read.
 func (a *laxKey) serve(r *request, anyAge bool) bool {
-	if a.needsView(r) && !a.viewServes(anyAge || r.view != nil) {
-		return false
+	if a.needsView(r) {
+		if !a.viewServes(anyAge || r.view != nil) {
+			return false
+		}
+		if !a.used.Load() {
+			a.used.Store(true)
+		}
 	}
 	a.serving, a.decided = r, false
 	a.flush.failAt.at("lax key: serving")

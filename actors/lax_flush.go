@@ -43,7 +43,6 @@ func (a *laxKey) markDirty() {
 // takeOff freezes a change that is on its way to Redis from now on.
 func (a *laxKey) takeOff(m *mutation) {
 	a.flight, a.flown = m, a.flush.now()
-	a.mixed = true
 	a.box.setLazy(true) // its settlement will come
 }
 
@@ -149,7 +148,7 @@ func (a *laxKey) onSettlement(s *slot) {
 	m, err := s.flight(), s.result.Err
 	a.flush.failAt.at("lax key: settling")
 	if a.flight == m {
-		a.flight = nil
+		a.flight, a.landed = nil, s.step
 		a.endPatience()
 		a.known = err == nil
 		if err == nil {

@@ -15,8 +15,10 @@ type (
 	// seenValue is the answer to a read.
 	seenValue struct {
 		value   store.Value
+		asked   bool // by the key; else it is watched
 		sent    time.Duration
-		refused error // Redis refused the read as such; value has no meaning
+		step    uint64 // the coordinator's, when it was sent
+		refused error  // Redis refused the read as such; value has no meaning
 	}
 	// proceed tells a key not to wait for its read any longer.
 	proceed struct{}
@@ -58,8 +60,8 @@ func (a *laxKey) serveParked(anyAge bool) {
 // askRead asks the coordinator for the value in Redis; nothing is in flight.
 func (a *laxKey) askRead() {
 	if !a.asked {
-		a.asked, a.mixed = true, false
-		a.flush.askRead(a.laxCell)
+		a.asked = true
+		a.flush.askRead(a.laxCell, a.known)
 	}
 }
 
@@ -89,18 +91,24 @@ func (a *laxKey) onImpatient(flight *mutation) {
 }
 
 func (a *laxKey) onSeen(s *seenValue) {
-	a.asked = false
+	failed := s.refused != nil || s.value.Err != nil
+	if s.asked {
+		a.asked = false
+	} else if failed {
+		return // whoever needs the value will ask, and be told
+	}
 	a.flush.failAt.at("lax key: read answered")
+	mixed := a.flight != nil || a.landed > s.step // the read may not know of the change
 	switch {
 	case s.refused != nil:
 		a.failParked(op.NotApplied(s.refused))
-	case s.value.Err != nil:
+	case failed:
 		a.known = false
 		a.failParked(s.value.Err)
-	case !a.mixed:
+	case !mixed:
 		a.remote, a.known, a.seen = s.value.N, true, s.sent
 	}
-	a.serveParked(!a.mixed || a.flight == nil)
+	a.serveParked(!mixed || a.flight == nil)
 }
 
 // failParked fails what cannot be answered without the read that failed, and

@@ -148,6 +148,17 @@ func (m *mailbox) post(message any) bool {
 	return true
 }
 
+// hint is post for a message that an actor can do without: it does not keep the
+// actor awake.
+func (m *mailbox) hint(message any) {
+	m.mu.Lock()
+	if m.asleep {
+		m.mu.Unlock()
+		return
+	}
+	m.enqueue(message)
+}
+
 // enqueue is entered with mu held and releases it. An idle actor handles the
 // message at once, without a queue.
 func (m *mailbox) enqueue(message any) {

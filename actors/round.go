@@ -11,7 +11,7 @@ import (
 )
 
 // round is one trip of the flush coordinator to Redis: mutations gathered from
-// their keys, frozen into calls, and reads.
+// their keys and frozen into calls.
 //
 //	gathering ─► frozen ─► (sent ─► returned)… ─► settled ─► recycled
 //
@@ -24,24 +24,27 @@ type round struct {
 	left   atomic.Int32 // keys that have not yet answered the gather
 	frozen bool
 	calls  []*laxCall
-	reads  []*laxCell
 
 	inFlight bool
-	read     *store.Read   // the read under way
 	sent     time.Duration // the last attempt
+	step     uint64        // the coordinator's, when that returned
 
 	users   atomic.Int32 // the coordinator, and keys that have yet to handle their settlement
 	ops     []store.KeyOp
 	results []op.Result
 }
 
+// flushOps bounds the operations of a script call of a flush. Reads that somebody
+// waits for come between two of them.
+const flushOps = 500
+
 // roundSize bounds the keys of one round. A large flush is several rounds, so
 // that the keys of one are gathered, and those of another settled, while Redis
 // works on a third.
-const roundSize = 4 * maxOps
+const roundSize = 3 * flushOps
 
 // maxRounds bounds the rounds under way at a time; each has a connection.
-const maxRounds = 3
+const maxRounds = 2
 
 var rounds = sync.Pool{New: func() any { return new(round) }}
 
@@ -103,6 +106,7 @@ type slot struct {
 	del      *mutation // for a Del, which its key has sent by itself: the mutation there
 	result   op.Result
 	sent     time.Duration // when the change left: the total is not older
+	step     uint64        // the coordinator's, when the result came
 	gathered bool
 	told     bool // the key has been sent its settlement
 	settled  bool // the key has taken it in
@@ -140,7 +144,7 @@ func (r *round) arrive(flush *coordinatorCell) {
 	}
 }
 
-// freeze makes calls of what was gathered, one for each lane, at most maxOps
+// freeze makes calls of what was gathered, one for each lane, at most flushOps
 // operations each.
 func (r *round) freeze(lanes *lanes) {
 	r.frozen = true
@@ -156,7 +160,7 @@ func (r *round) freeze(lanes *lanes) {
 	}
 	r.ops = slices.Grow(r.ops, len(full))
 	for len(full) > 0 {
-		part := full[:min(maxOps, len(full))]
+		part := full[:min(flushOps, len(full))]
 		full = full[len(part):]
 		from := len(r.ops)
 		for _, s := range part {
@@ -165,8 +169,8 @@ func (r *round) freeze(lanes *lanes) {
 		r.addCall(lanes, r.ops[from:], part)
 	}
 	r.results = slices.Grow(r.results, len(r.ops))
-	for from := 0; from < len(r.ops); from += maxOps {
-		r.calls[from/maxOps].Results = r.results[from:from:min(from+maxOps, len(r.ops))]
+	for from := 0; from < len(r.ops); from += flushOps {
+		r.calls[from/flushOps].Results = r.results[from:from:min(from+flushOps, len(r.ops))]
 	}
 	r.results = r.results[:len(r.ops)]
 }

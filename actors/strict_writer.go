@@ -225,7 +225,7 @@ func (a strictWriter) send() {
 // what came of each: the next one is often here then, and goes without delay.
 func (w *strictWriterCell) sendAll(outbox <-chan *strictBatch) {
 	for batch := range outbox {
-		w.store.Send(contextOfRequests, []*store.Call{batch.call}, nil)
+		w.store.Send(contextOfRequests, []*store.Call{batch.call})
 		w.box.post(strictReturned{batch})
 	}
 }

@@ -13,7 +13,6 @@ type matrixPlan struct {
 	answer  fakeFate
 	victim  int // which of the batches that come first after arm gets it
 	armed   bool
-	holds   int // reads that are answered only after two seconds
 	batches []*matrixBatch
 }
 
@@ -49,11 +48,7 @@ func (p *matrixPlan) fate(c *fakeConn, r fakeRequest, ticket any) fakeFate {
 	batch := ticket.(*matrixBatch)
 	switch {
 	case r.name() == "hmget":
-		if p.holds == 0 {
-			return fakeFate{}
-		}
-		p.holds--
-		return fakeFate{after: 2 * time.Second}
+		return fakeFate{}
 	case batch == nil || !batch.victim || c.addr != p.node:
 		return fakeFate{}
 	case r.name() == "eval" && p.answer.instead == fakeError(fakeNoScript):

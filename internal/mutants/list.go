@@ -14,6 +14,7 @@ const (
 	gateway     = "internal/store/store.go"
 	strictFile  = "actors/strict_writer.go"
 	flushFile   = "actors/coordinator.go"
+	flushReads  = "actors/coordinator_reads.go"
 	laxFlush    = "actors/lax_flush.go"
 	laxKey      = "actors/lax.go"
 	laxWait     = "actors/lax_wait.go"
@@ -81,7 +82,7 @@ var mutants = []mutant{
 		"observer.DataLost(writer, l.acked, call.Last)", "_ = observer",
 		rootPackage, "TestLedgerLost_isAnEvent_andCountingGoesOn"},
 	{"drop folded deltas when a round fails", flushFile,
-		"\tcase failed != nil:\n", "\tcase failed != nil:\n\t\ta.rounds = nil\n",
+		"\tif failed != nil {\n", "\tif failed != nil {\n\t\ta.rounds = nil\n",
 		rootPackage, "TestReplyLost_appliesOnce"},
 	{"drop a refused change in silence", laxFlush,
 		"a.flush.observer.DeltaRefused(a.key, c.amount(), c.verb == assign, err)", "",
@@ -117,7 +118,7 @@ var mutants = []mutant{
 		"l := lanes.get()", "l := lanes.get()\n\tif len(r.calls) > 0 {\n\t\tl = r.calls[0].lane\n\t\tl.acked++\n\t}",
 		faults, "TestErrorMatrix"},
 	{"count a read twice over a flight", laxWait,
-		"\tcase !a.mixed:\n", "\tdefault:\n",
+		"\tcase !mixed:\n", "\tdefault:\n",
 		faults, "TestSimulation"},
 	{"answer from an old view while a change is on its way", "actors/lax_view.go",
 		"return a.flown-a.seen <= allowed+slack", "return true",
@@ -146,8 +147,8 @@ var mutants = []mutant{
 	{"call what may be in not written", flushFile,
 		"s.flight().ambiguous = true", "s.flight().ambiguous = false",
 		faults, "TestErrorMatrix"},
-	{"let each read put off the flush", flushFile,
-		"\tif reads {\n\t\ta.startRefresh()\n", "\tif reads {\n\t\ta.startRefresh()\n\t\tif a.tick != nil {\n\t\t\ta.tick.Reset(a.allowedLag)\n\t\t}\n",
+	{"let each read put off the flush", flushReads,
+		"\ta.sendTrip()\n}\n\n// resumeTrip", "\tif a.tick != nil {\n\t\ta.tick.Reset(a.allowedLag)\n\t}\n\ta.sendTrip()\n}\n\n// resumeTrip",
 		faults, "TestStorm_reads"},
 	{"answer before Redis has", strictFile,
 		"\t\tif !batch.ambiguous && (call.Class", "\t\tif call.Class == store.Unknown {\n\t\t\tbatch.deliver(make([]op.Result, 2*maxOps), a.failAt)\n\t\t}\n\t\tif !batch.ambiguous && (call.Class",

@@ -335,7 +335,7 @@ func TestLuaConditions(t *testing.T) {
 				calls[i].Ops = append(calls[i].Ops, KeyOp{"a", op.Op{Kind: op.Set, N: v}}, KeyOp{"a", o})
 			}
 		}
-		s.Send(t.Context(), calls, nil)
+		s.Send(t.Context(), calls)
 		for _, call := range calls {
 			require.Equal(t, Applied, call.Class, "%v", call.Err)
 			require.False(t, call.Gap)

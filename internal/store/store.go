@@ -2,9 +2,9 @@
 // reads, reads the replies, and says of each failure what it means.
 //
 // A batch is sent as one call of apply.lua, which applies it once however
-// often it is sent under its number. Several calls and the reads of the moment
-// share one pipeline, one round trip. No command of ours is ever sent again by
-// the client library (see command): sending again is the writers' decision.
+// often it is sent under its number. Several calls share one pipeline, one round
+// trip. No command of ours is ever sent again by the client library (see
+// command): sending again is the writers' decision.
 package store
 
 import (
@@ -97,7 +97,7 @@ func (c *Call) freeze() bool {
 	return c.Left()
 }
 
-// Read is a set of keys to read and, after Send, their values.
+// Read is a set of keys to read and, after [Store.Read], their values.
 type Read struct {
 	Keys []string
 
@@ -144,36 +144,40 @@ func (c *command) Args() []any {
 	return c.args
 }
 
-// Send makes one attempt at all calls and the read, in one round trip, and
-// fills in how each ended. The read, if any, is answered after the calls. The
-// context bounds the wait only as far as the client honours it.
-func (s *Store) Send(ctx context.Context, calls []*Call, read *Read) {
-	defer func() { // a hook of the client may panic: the fate of what was sent is open
-		if reason := recover(); reason != nil {
-			err := fmt.Errorf("panic while calling redis: %v", reason)
-			for _, call := range calls {
-				call.Class, call.Err, call.Gap = Unknown, err, false
-			}
-			if read != nil {
-				read.Class, read.Err = Unknown, err
-			}
+// Send makes one attempt at all calls, in one round trip, and fills in how each
+// ended. The context bounds the wait only as far as the client honours it.
+func (s *Store) Send(ctx context.Context, calls []*Call) {
+	defer guard(func(err error) {
+		for _, call := range calls {
+			call.Class, call.Err, call.Gap = Unknown, err, false
 		}
-	}()
-	cmds := make([]redis.Cmder, 0, len(calls)+1)
-	for _, call := range calls {
-		cmds = append(cmds, s.applyCmd(ctx, call))
-	}
-	if read != nil {
-		for at := 0; at < len(read.Keys); at += maxFields {
-			cmds = append(cmds, s.readCmd(ctx, read.Keys[at:min(at+maxFields, len(read.Keys))]))
-		}
+	})
+	cmds := make([]redis.Cmder, len(calls))
+	for i, call := range calls {
+		cmds[i] = s.applyCmd(ctx, call)
 	}
 	s.exec(ctx, cmds)
 	for i, call := range calls {
 		call.finish(cmds[i].(*command).Result())
 	}
-	if read != nil {
-		read.finish(cmds[len(calls):])
+}
+
+// Read makes one attempt at a read, in one round trip, and fills in how it ended.
+func (s *Store) Read(ctx context.Context, read *Read) {
+	defer guard(func(err error) { read.Class, read.Err = Unknown, err })
+	var cmds []redis.Cmder
+	for at := 0; at < len(read.Keys); at += maxFields {
+		cmds = append(cmds, s.readCmd(ctx, read.Keys[at:min(at+maxFields, len(read.Keys))]))
+	}
+	s.exec(ctx, cmds)
+	read.finish(cmds)
+}
+
+// guard, deferred, gives a panic of a hook of the client as an error: the fate of
+// what was sent is open.
+func guard(failed func(error)) {
+	if reason := recover(); reason != nil {
+		failed(fmt.Errorf("panic while calling redis: %v", reason))
 	}
 }
 
@@ -299,11 +303,7 @@ func wrongType(err error) bool {
 
 // Retire shortens the lives of the ledgers of writers that will send no more.
 func (s *Store) Retire(ctx context.Context, writers []string) (err error) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			err = fmt.Errorf("panic while calling redis: %v", reason)
-		}
-	}()
+	defer guard(func(failed error) { err = failed })
 	cmds := make([]redis.Cmder, 0, len(writers))
 	for _, writer := range writers {
 		ledger := LedgerName(s.container, writer)

@@ -29,7 +29,7 @@ func newStore(t *testing.T) (*Store, *redis.Client, context.Context) {
 // be known yet.
 func send(ctx context.Context, s *Store, writer string, seq int64, ops ...KeyOp) *Call {
 	call := &Call{Writer: writer, Seq: seq, Ops: ops, Text: true}
-	s.Send(ctx, []*Call{call}, nil)
+	s.Send(ctx, []*Call{call})
 	return call
 }
 
@@ -132,7 +132,7 @@ func TestApply_brokenOffAfterItsFirstWrite_isUnknownForGood(t *testing.T) {
 	require.ErrorIs(t, call.Results[0].Err, op.ErrOutcomeUnknown)
 }
 
-func TestSend_pipelinesCallsAndReads(t *testing.T) {
+func TestSend_pipelinesCalls_andReadReadsAnyNumber(t *testing.T) {
 	t.Parallel()
 	s, client, ctx := newStore(t)
 	require.Equal(t, Applied, send(ctx, s, "warm", 1, inc("a", 1)).Class)
@@ -144,12 +144,13 @@ func TestSend_pipelinesCallsAndReads(t *testing.T) {
 	keys[0], keys[1001], keys[2499] = "a", "text", "b"
 	calls := []*Call{{Writer: "w0", Seq: 1, Ops: []KeyOp{inc("a", 1)}}, {Writer: "w1", Seq: 1, Ops: []KeyOp{inc("b", 2)}}}
 	read := &Read{Keys: keys}
-	s.Send(ctx, calls, read)
+	s.Send(ctx, calls)
+	s.Read(ctx, read)
 	require.Equal(t, Applied, calls[0].Class)
 	require.Equal(t, Applied, calls[1].Class)
 	require.Equal(t, Applied, read.Class)
 	require.Len(t, read.Values, 2500)
-	require.Equal(t, Value{N: 2}, read.Values[0], "the read comes after the calls")
+	require.Equal(t, Value{N: 2}, read.Values[0])
 	require.Equal(t, Value{}, read.Values[1])
 	require.Equal(t, Value{Err: errNotInteger}, read.Values[1001])
 	require.Equal(t, Value{N: 2}, read.Values[2499])
@@ -160,15 +161,15 @@ func TestSend_freezesWhenItIsWritten(t *testing.T) {
 	nowhere := redistest.NewClient(t, &redis.Options{Addr: "127.0.0.1:1", DialerRetries: 1})
 	frozen := 0
 	call := &Call{Writer: "w", Seq: 1, Freeze: func() []KeyOp { frozen++; return []KeyOp{inc("a", 1)} }}
-	New(nowhere, "p", "strict_counter").Send(t.Context(), []*Call{call}, nil)
+	New(nowhere, "p", "strict_counter").Send(t.Context(), []*Call{call})
 	require.Equal(t, NotYet, call.Class)
 	require.False(t, call.Left())
 	require.Zero(t, frozen)
 
 	s, _, ctx := newStore(t)
 	call.Text = true
-	s.Send(ctx, []*Call{call}, nil)
-	s.Send(ctx, []*Call{call}, nil)
+	s.Send(ctx, []*Call{call})
+	s.Send(ctx, []*Call{call})
 	require.Equal(t, Applied, call.Class, "%v", call.Err)
 	require.True(t, call.Left())
 	require.Equal(t, 1, frozen)
@@ -189,7 +190,7 @@ func TestSend_isOneAttempt_whateverTheClientsRetries(t *testing.T) {
 			batch = append(batch, &Call{Writer: fmt.Sprint("w", calls, i), Seq: 1, Ops: []KeyOp{inc("a", 1)}, Text: true})
 		}
 		before := proxy.Calls()
-		s.Send(ctx, batch, nil)
+		s.Send(ctx, batch)
 		require.Equal(t, Unknown, batch[0].Class)
 		require.EqualValues(t, 1, proxy.Calls()-before, "requests that arrived")
 	}
