@@ -13,7 +13,8 @@ import (
 //   - Increments that nobody waits for (add) fold: those that follow each other
 //     become one, so that senders who outrun the actor cost no memory. While the
 //     actor is sure to get another message anyway (lazy), they do not even wake
-//     it: the actor takes their sum before that message.
+//     it: the actor takes their sum before that message. Nor do they take mu: they
+//     add to fast, which whoever takes mu closes and empties.
 //   - A caller that finds the actor idle runs it on its own goroutine (inline),
 //     at most inlineBudget messages, and hands the rest to another. Such an
 //     actor's handlers never block and never run user code.
@@ -28,6 +29,7 @@ type mailbox struct {
 	invoker actor.MessageInvoker // set before the mailbox is opened
 	inline  bool                 // callers run the actor
 
+	fast      adder // increments added without mu, open while they would only fold into sum
 	mu        sync.Mutex
 	opened    bool  // the actor has been spawned: messages are handled
 	running   bool  // a goroutine is in run
@@ -78,7 +80,7 @@ var _ actor.Mailbox = (*mailbox)(nil)
 
 // offer enqueues an operation.
 func (m *mailbox) offer(message any) offered {
-	m.mu.Lock()
+	m.lock()
 	if o := m.admit(); o != taken {
 		m.mu.Unlock()
 		return o
@@ -87,9 +89,18 @@ func (m *mailbox) offer(message any) offered {
 	return taken
 }
 
+// lock takes mu, and with it what was added without.
+func (m *mailbox) lock() {
+	m.mu.Lock()
+	m.sum += m.fast.close()
+}
+
 // add enqueues an increment that nobody waits for. It folds into the one before.
 func (m *mailbox) add(n int64) offered {
-	m.mu.Lock()
+	if m.fast.add(n) {
+		return taken
+	}
+	m.lock()
 	if o := m.admit(); o != taken {
 		m.mu.Unlock()
 		return o
@@ -106,6 +117,9 @@ func (m *mailbox) add(n int64) offered {
 		m.push(&increments{n})
 	}
 	if m.lazy && m.queued() == 0 {
+		if m.holds && m.sum > -adderLimit && m.sum < adderLimit {
+			m.fast.open()
+		}
 		m.mu.Unlock()
 		return taken
 	}
@@ -138,7 +152,7 @@ func (m *mailbox) admit() offered {
 // post enqueues a message that belongs to work already accepted; false if the
 // actor is asleep, and so has nothing to do with any.
 func (m *mailbox) post(message any) bool {
-	m.mu.Lock()
+	m.lock()
 	if m.asleep {
 		m.mu.Unlock()
 		return false
@@ -151,7 +165,7 @@ func (m *mailbox) post(message any) bool {
 // hint is post for a message that an actor can do without: it does not keep the
 // actor awake.
 func (m *mailbox) hint(message any) {
-	m.mu.Lock()
+	m.lock()
 	if m.asleep {
 		m.mu.Unlock()
 		return
@@ -204,7 +218,7 @@ func (m *mailbox) PostUserMessage(message any) {
 
 // PostSystemMessage enqueues a lifecycle message; it goes before user messages.
 func (m *mailbox) PostSystemMessage(message any) {
-	m.mu.Lock()
+	m.lock()
 	m.queue().system.push(message)
 	m.wake()
 }
@@ -219,14 +233,14 @@ func (m *mailbox) Start() {}
 
 // open lets the actor, which has been spawned, handle what there is.
 func (m *mailbox) open() {
-	m.mu.Lock()
+	m.lock()
 	m.opened = true
 	m.wake()
 }
 
 // UserMessageCount implements actor.Mailbox.
 func (m *mailbox) UserMessageCount() int {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	if m.holds {
 		return m.queued() + 1
@@ -236,7 +250,7 @@ func (m *mailbox) UserMessageCount() int {
 
 // close refuses operations from now on.
 func (m *mailbox) close() {
-	m.mu.Lock()
+	m.lock()
 	m.closed = true
 	m.mu.Unlock()
 }
@@ -244,7 +258,7 @@ func (m *mailbox) close() {
 // doze counts a sweep that finds the actor without a message since the one
 // before, and reports whether that makes it so many in a row.
 func (m *mailbox) doze(sweeps uint8) bool {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	m.idle = min(m.idle+1, sweeps)
 	return m.idle == sweeps
@@ -253,7 +267,7 @@ func (m *mailbox) doze(sweeps uint8) bool {
 // sleep refuses everything from now on, if there has been no message since doze
 // and quiet says that the actor, whose state it may read, holds nothing.
 func (m *mailbox) sleep(quiet func() bool) bool {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	if m.idle == 0 || !m.rests() || m.suspended || m.closed || !quiet() {
 		return false
@@ -265,14 +279,14 @@ func (m *mailbox) sleep(quiet func() bool) bool {
 // empty reports whether no message waits and quiet says that the actor, whose
 // state it may read, holds nothing.
 func (m *mailbox) empty(quiet func() bool) bool {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	return m.rests() && quiet()
 }
 
 // busy reports whether a message is being handled or waits to be.
 func (m *mailbox) busy() bool {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	return !m.rests()
 }
@@ -280,14 +294,14 @@ func (m *mailbox) busy() bool {
 // setLazy says whether the actor is sure to get another message, for which
 // increments can wait.
 func (m *mailbox) setLazy(lazy bool) {
-	m.mu.Lock()
+	m.lock()
 	m.lazy = lazy
 	m.mu.Unlock()
 }
 
 // take hands the folded increments to the actor; 0 if a panic had it ask twice.
 func (m *mailbox) take() int64 {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	n := m.sum
 	m.holds, m.sum = false, 0
@@ -296,7 +310,7 @@ func (m *mailbox) take() int64 {
 
 // drain takes out the user messages that a stopped actor did not handle.
 func (m *mailbox) drain() []any {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	var left []any
 	if m.holds {
@@ -329,7 +343,7 @@ func (m *mailbox) wake() {
 // over to a goroutine when the budget is spent. Its caller has set running.
 func (m *mailbox) run(budget int) {
 	for handled := 0; ; handled++ {
-		m.mu.Lock()
+		m.lock()
 		message, system := m.next()
 		if message == nil {
 			m.running = false
@@ -397,7 +411,7 @@ func (m *mailbox) handle(message any, system bool) {
 }
 
 func (m *mailbox) setSuspended(suspended bool) {
-	m.mu.Lock()
+	m.lock()
 	m.suspended = suspended
 	m.mu.Unlock()
 }
