@@ -139,7 +139,7 @@ type View struct {
 	N int64
 	// Pending is the part of N that Redis is not known to have.
 	Pending int64
-	// Age is how old the rest is.
+	// Age is how old the rest is: what others have counted since is not in N.
 	Age time.Duration
 }
 

@@ -307,8 +307,12 @@ func TestWrongPassword_failsAtOnce(t *testing.T) {
 			_, err = c.Inc(ctx, keyA, 1)
 			requireNotApplied(t, err, distkit.ErrNotApplied)
 			require.NotErrorIs(t, err, context.DeadlineExceeded)
-			require.Regexp(t, "NOAUTH|WRONGPASS", err.Error())
+			require.Regexp(t, "NOAUTH|WRONGPASS|unauthenticated", err.Error())
 		}
+		// To more than ten arguments Redis has another answer.
+		_, err = system.Strict().IncAll(ctx, distkit.Update{Key: keyA, N: 1}, distkit.Update{Key: keyB, N: 1})
+		requireNotApplied(t, err, distkit.ErrNotApplied)
+		require.NotErrorIs(t, err, context.DeadlineExceeded)
 		require.NoError(t, system.Shutdown(ctx))
 	}
 }

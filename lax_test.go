@@ -158,6 +158,27 @@ func TestLax_refusedChange_isSetAsideAndReported(t *testing.T) {
 	require.Equal(t, strconv.FormatInt(math.MaxInt64-1, 10), f.stored(t, "lax_counter", keyA))
 }
 
+func TestLax_refusedChange_ofAKeyOnlyAddedTo_isReported(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, distkit.WithAllowedLag(never))
+	for _, key := range []distkit.Key{keyA, keyB} {
+		require.NoError(t, f.Lax().Add(key, 1))
+	}
+	f.flush(t)
+	require.NoError(t, f.client.HSet(f.ctx, f.prefix+":lax_counter", "a", "text").Err())
+	for _, key := range []distkit.Key{keyA, keyB} {
+		require.NoError(t, f.Lax().Add(key, 2))
+	}
+	err := f.Flush(f.ctx)
+	var unflushed *distkit.UnflushedError
+	require.ErrorAs(t, err, &unflushed)
+	require.Len(t, unflushed.Changes, 1)
+	require.Equal(t, keyA, unflushed.Changes[0].Key)
+	require.EqualValues(t, 2, unflushed.Changes[0].N)
+	require.ErrorIs(t, err, distkit.ErrNotInteger)
+	require.Equal(t, "3", f.stored(t, "lax_counter", keyB))
+}
+
 func TestLax_overflowOfTheLocalSum_isNotApplied(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, distkit.WithAllowedLag(never))

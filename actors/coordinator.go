@@ -196,7 +196,7 @@ func (a coordinator) nextRound() *round {
 		return nil
 	}
 	if len(a.flushed)+len(a.dels) == 0 {
-		if len(a.dirty)+len(a.rounds)+len(a.reads.keys) == 0 && a.trip == nil && a.idle != nil {
+		if len(a.dirty)+len(a.rounds)+len(a.reads.keys) == 0 && !a.awaited() && a.idle != nil {
 			close(a.idle)
 			a.idle = nil
 		}

@@ -56,17 +56,16 @@ func (a coordinator) startTrip() {
 	a.sendTrip()
 }
 
-// resumeTrip sends the read again that an earlier incarnation left.
+// resumeTrip sends the read again that an earlier incarnation left, even if nobody
+// waits for it: Redis counts as away until there is an answer.
 func (a coordinator) resumeTrip() {
-	switch {
-	case a.trip == nil || a.trip.inFlight: // its return is on the way
-	case len(a.trip.keys) == 0:
-		a.trip = nil
-	default:
-		a.trip.watched = nil // by now their time has come anew
+	if a.trip != nil && !a.trip.inFlight { // else its return is on the way
 		a.sendTrip()
 	}
 }
+
+// awaited reports whether somebody waits for a read.
+func (a coordinator) awaited() bool { return a.trip != nil && len(a.trip.keys) > 0 }
 
 // sendTrip makes one attempt at the read, on a goroutine of its own.
 func (a coordinator) sendTrip() {

@@ -22,6 +22,8 @@ import (
 //     and answer nothing was in flight: others may not know of the change. So
 //     while flight is under way its result is waited for, not a read. What came
 //     before what is told by the coordinator's steps, not by the clock.
+//   - A key that is only added to asks for the total of its changes once in a
+//     while (silent): remote follows from them, and grows old.
 //   - An operation that has to wait for a read parks, and all later ones of
 //     the key park behind it.
 //   - The mailbox may keep increments to itself (lazy) just as long as a gather
@@ -38,6 +40,7 @@ type laxCell struct {
 	known  bool          // remote has been read
 	dirty  bool          // the coordinator knows that open has something
 	asked  bool          // the coordinator owes us a read
+	wanted bool          // somebody has needed the view since the last flight took off
 	remote int64         // the last total seen in Redis
 	seen   time.Duration // when, by the coordinator's clock
 	flown  time.Duration // when flight was gathered
@@ -189,6 +192,7 @@ func (a *laxKey) handle(message any, anyAge bool) bool {
 
 // serve answers a request, or reports false if it has to wait for a read.
 func (a *laxKey) serve(r *request, anyAge bool) bool {
+	a.wanted = a.wanted || r.view != nil || a.needsView(r)
 	if a.needsView(r) {
 		if !a.viewServes(anyAge || r.view != nil) {
 			return false

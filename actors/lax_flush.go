@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/distkit/distkit-go/internal/op"
 )
@@ -46,6 +47,10 @@ func (a *laxKey) takeOff(m *mutation) {
 	a.box.setLazy(true) // its settlement will come
 }
 
+// totalsEvery is how old the view of a key that is only added to gets, give or
+// take a flush.
+const totalsEvery = time.Second
+
 // attach makes a Flush wait for everything that the key has accepted.
 func (a *laxKey) attach(b *barrier) {
 	switch {
@@ -82,6 +87,8 @@ func (a *laxKey) onGather(s *slot) {
 		if a.flight == nil && len(a.dels()) == 0 && a.open.verb != nothing {
 			s.mutation.change, s.mutation.barrier = a.takeOpen()
 			a.takeOff(&s.mutation)
+			s.mutation.silent = a.known && !a.wanted && a.flown-a.seen < totalsEvery
+			a.wanted = false
 		} else {
 			a.box.setLazy(a.flight != nil) // or nothing more is on its way here
 		}
@@ -150,9 +157,13 @@ func (a *laxKey) onSettlement(s *slot) {
 	if a.flight == m {
 		a.flight, a.landed = nil, s.step
 		a.endPatience()
-		a.known = err == nil
-		if err == nil {
-			a.remote, a.seen = s.result.N, s.sent
+		switch {
+		case err != nil:
+			a.known = false
+		case s.result.Silent:
+			a.remote = m.over(a.remote)
+		default:
+			a.remote, a.known, a.seen = s.result.N, true, s.sent
 		}
 		if m.verb == remove {
 			a.remote = 0
@@ -181,7 +192,7 @@ func (a *laxKey) onSettlement(s *slot) {
 	}
 	a.flush.failAt.at("lax key: settled")
 	a.sendNext()
-	a.serveParked(true) // the view is one flush old at most
+	a.serveParked(!s.result.Silent) // else the view is one flush old at most
 	if !s.settled {
 		s.settled = true
 		s.round.release() // the slot is not ours any more

@@ -29,6 +29,7 @@ type mutation struct {
 	request   *request   // for remove: the Del to answer
 	barrier   *barrier   // the Flush that waits for it
 	ambiguous bool       // Redis may have it; decided only when everything has stopped
+	silent    bool       // the total that it makes is not needed
 }
 
 // change is what a mutation does to the value.
@@ -121,7 +122,7 @@ func (cs changes) over(v int64) int64 {
 func (m *mutation) keyOp(key string) store.KeyOp {
 	switch m.verb {
 	case add:
-		return store.KeyOp{Key: key, Op: op.Op{Kind: op.Inc, N: m.n}}
+		return store.KeyOp{Key: key, Op: op.Op{Kind: op.Inc, N: m.n}, Silent: m.silent}
 	case lift:
 		return store.KeyOp{Key: key, Op: op.Op{Kind: op.Dec, N: math.MinInt64}}
 	case assign:

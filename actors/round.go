@@ -153,9 +153,11 @@ func (r *round) freeze(lanes *lanes) {
 		return
 	}
 	full := make([]*slot, 0, len(r.slots))
-	for i := range r.slots {
-		if r.slots[i].mutation.verb != nothing {
-			full = append(full, &r.slots[i])
+	for _, silent := range []bool{false, true} { // the order in which calls want them
+		for i := range r.slots {
+			if m := &r.slots[i].mutation; m.verb != nothing && m.silent == silent {
+				full = append(full, &r.slots[i])
+			}
 		}
 	}
 	r.ops = slices.Grow(r.ops, len(full))

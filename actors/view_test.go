@@ -109,3 +109,47 @@ func TestOldView_inFlight_waitsForRefreshWaitOnly(t *testing.T) {
 	}
 	require.Zero(t, h.reads.Load())
 }
+
+// A key that is only added to does not learn its total with each flush. What it
+// knows has its own changes in it all the same, and is no answer for longer than
+// any other view.
+func TestSilentFlush_viewHasWhatWasFlushed(t *testing.T) {
+	t.Parallel()
+	client := redistest.Client(t)
+	e, ctx := newEngine(t, silent{}, client, redistest.Prefix(t, client))
+	for i := range int64(5) {
+		require.True(t, e.Add("a", 1))
+		_, err := e.Flush(ctx)
+		require.NoError(t, err)
+		if i%2 == 0 { // who looks wants the next total
+			view, err := e.View(ctx, "a")
+			require.NoError(t, err)
+			require.Equal(t, i+1, view.N)
+			require.Zero(t, view.Pending)
+		}
+	}
+}
+
+func TestSilentFlush_inFlight_itsEndIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	client := redistest.Client(t)
+	prefix, h := redistest.Prefix(t, client), &flushHeld{flushing: make(chan struct{}), goOn: make(chan struct{})}
+	client.AddHook(h)
+	t.Cleanup(h.letGo)
+	e, ctx := newEngine(t, silent{}, client, prefix)
+	require.EqualValues(t, 1, e.Do(ctx, Lax, "a", op.Op{Kind: op.Inc, N: 1}).N)
+	_, err := e.Flush(ctx)
+	require.NoError(t, err)
+	flushed := e.flush.now()
+	require.NoError(t, client.HSet(ctx, prefix+":lax_counter", "a", 1000).Err())
+	require.Eventually(t, func() bool { return e.flush.age(flushed) > 10*time.Millisecond }, 10*time.Second, time.Millisecond)
+	h.hold.Store(true)
+	require.True(t, e.Add("a", 1))
+	<-h.flushing
+	get := newCall("a", op.Op{Kind: op.Get})
+	require.True(t, e.offer(Lax, "a", get))
+	h.letGo()
+	result, _ := get.await(ctx, e.trouble(Lax))
+	require.NoError(t, result.Err)
+	require.EqualValues(t, 1001, result.N)
+}

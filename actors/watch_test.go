@@ -2,40 +2,107 @@ package actors
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go/internal/op"
 	"github.com/distkit/distkit-go/internal/redistest"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
-func TestWatch_keyInUse_isReadAheadOfItsCalls(t *testing.T) {
-	t.Parallel()
-	client := redistest.Client(t)
-	prefix := redistest.Prefix(t, client)
-	ctx := context.Background()
+type watchingEngine struct{ *Engine }
+
+// newWatching returns an engine that watches keys.
+func newWatching(t *testing.T, client *redis.Client, prefix string) watchingEngine {
 	e, err := New(Config{
 		Client: client, Prefix: prefix, Observer: silent{},
 		ActorSystem: actor.NewActorSystem(actor.WithLoggerFactory(QuietLogger(slog.New(slog.DiscardHandler)))),
 		AllowedLag:  2 * minWatch, RefreshWait: time.Second, Backoff: Backoff{time.Millisecond, 10 * time.Millisecond},
 	})
 	require.NoError(t, err)
-	defer func() { _, _ = e.Shutdown(ctx) }()
-	get := func() int64 { return e.Do(ctx, Lax, "a", op.Op{Kind: op.Get}).N }
+	t.Cleanup(func() { _, _ = e.Shutdown(context.Background()) })
+	return watchingEngine{e}
+}
+
+// watched has a key watched, by needing its view when that is old.
+func (e watchingEngine) watched(t *testing.T, key string) {
+	ctx := context.Background()
+	get := func() { require.NoError(t, e.Do(ctx, Lax, key, op.Op{Kind: op.Get}).Err) }
 	get()
 	require.Eventually(t, func() bool {
-		view, err := e.View(ctx, "a") // which asks for nothing
+		view, err := e.View(ctx, key) // which asks for nothing
 		return err == nil && view.Age > e.cfg.AllowedLag
 	}, 30*time.Second, time.Millisecond)
-	get() // has to wait, and from here on the key is watched
+	get()
+}
+
+func TestWatch_keyInUse_isReadAheadOfItsCalls(t *testing.T) {
+	t.Parallel()
+	client, ctx := redistest.Client(t), context.Background()
+	prefix := redistest.Prefix(t, client)
+	e := newWatching(t, client, prefix)
+	e.watched(t, "a")
 	require.NoError(t, client.HSet(ctx, prefix+":lax_counter", "a", 1000).Err())
 	require.Eventually(t, func() bool {
 		view, err := e.View(ctx, "a")
 		return err == nil && view.N == 1000
 	}, 30*time.Second, time.Millisecond)
+}
+
+// readFails is a go-redis hook that fails a read when it is told to.
+type readFails struct {
+	readsHeld // for what it does not do
+	fail      chan error
+}
+
+func (h readFails) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "hmget" {
+			select {
+			case err := <-h.fail:
+				cmd.SetErr(err)
+				return err
+			default:
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// A read that nobody waits for fails: Redis must not count as away for good.
+func TestWatch_readFails_goesAgain(t *testing.T) {
+	t.Parallel()
+	client := redistest.Client(t)
+	h := readFails{fail: make(chan error)}
+	client.AddHook(h)
+	e := newWatching(t, client, redistest.Prefix(t, client))
+	e.watched(t, "a")
+	var using sync.WaitGroup
+	ended := make(chan struct{})
+	using.Go(func() { // so that it stays watched
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(time.Millisecond):
+				e.Do(context.Background(), Lax, "a", op.Op{Kind: op.Get})
+			}
+		}
+	})
+	defer using.Wait()
+	defer close(ended)
+	h.fail <- io.EOF // taken by the next read of the watched key
+	require.Eventually(t, func() bool { return !e.flush.away.Load() }, 30*time.Second, time.Millisecond)
+	select {
+	case h.fail <- io.EOF: // it is read again
+	case <-time.After(30 * time.Second):
+		t.Fatal("no more reads")
+	}
 }
 
 // watching is a coordinator whose timers reach nobody.

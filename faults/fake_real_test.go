@@ -81,8 +81,9 @@ func fakeRandomOps(rng *rand.Rand) []string {
 	cmps := []string{"*", "=", "!", "<", "l", ">", "g"}
 	var ops []string
 	if rng.IntN(4) == 0 {
-		ops = append(ops, "+")
-		for range 1 + rng.IntN(5) {
+		size := 1 + rng.IntN(5)
+		ops = append(ops, "+", strconv.Itoa(rng.IntN(size+1)))
+		for range size {
 			ops = append(ops, fmt.Sprintf("f%d", rng.IntN(3)), number())
 		}
 		return ops

@@ -24,6 +24,7 @@ type fakeBatch struct {
 	seq               int64
 	ttl               string
 	ops               []string // the operations' codes and arguments; none if every caller had left
+	told              int      // how many increments answer a value; -1 where every operation does
 }
 
 // batch reads a call of the batch script; false if the request is none.
@@ -32,17 +33,19 @@ func (r fakeRequest) batch() (fakeBatch, bool) {
 		return fakeBatch{}, false
 	}
 	seq, err := strconv.ParseInt(r[5], 10, 64)
-	return fakeBatch{r[3], r[4], seq, r[6], fakePairs(r[7:])}, err == nil
+	b := fakeBatch{r[3], r[4], seq, r[6], r[7:], -1}
+	if len(b.ops) > 1 && b.ops[0] == "+" && err == nil {
+		b.told, err = strconv.Atoi(b.ops[1])
+		b.ops = fakePairs(b.ops[2:])
+	}
+	return b, err == nil
 }
 
-// fakePairs writes the short form of a batch of increments in the long one.
-func fakePairs(ops []string) []string {
-	if len(ops) == 0 || ops[0] != "+" {
-		return ops
-	}
+// fakePairs writes the fields and numbers of increments in the long form.
+func fakePairs(pairs []string) []string {
 	var long []string
-	for at := 1; at < len(ops); at += 2 {
-		long = append(long, "i", ops[at], ops[at+1])
+	for at := 0; at < len(pairs); at += 2 {
+		long = append(long, "i", pairs[at], pairs[at+1])
 	}
 	return long
 }

@@ -50,6 +50,7 @@ var matrixErrors = []struct {
 	{fakeError("ERR max number of clients reached"), matrixLater},
 	{fakeError("CROSSSLOT Keys in request don't hash to the same slot"), matrixRefused},
 	{fakeError("NOAUTH Authentication required."), matrixRefused},
+	{fakeError("ERR Protocol error: unauthenticated multibulk length"), matrixRefused}, // NOAUTH, of many arguments
 	{fakeError("WRONGPASS invalid username-password pair or user is disabled."), matrixRefused},
 	{fakeError("NOPERM this user has no permissions to run the 'evalsha' command"), matrixRefused},
 	{fakeError("OOM command not allowed when used memory > 'maxmemory'."), matrixRefused},

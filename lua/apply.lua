@@ -14,8 +14,9 @@
 --   I field n cmp than  add n if value cmp than     -> change
 --   S field n cmp than  assign n if value cmp than  -> change
 --   where cmp is * (always), =, !, <, l (at most), >, g (at least);
---   or, for a batch of increments only, which is a fifth faster, "+" and then a
---   field and its n an operation.
+--   or, for a batch of increments only, which is faster: "+", how many of them, from
+--   the first, are to answer a value (none of the others does), and then a field
+--   and its n an operation.
 --
 -- Returns one string:
 --   "A <results>"  applied by this call
@@ -29,6 +30,8 @@
 --     5:       change, condition did not hold (old)
 --     !O !I !W overflow, not an integer, wrong type: nothing changed
 --     !E<text> any other error of that operation, blanks turned to '_': nothing changed
+--   Of increments that are to answer no value only those that failed come last, each
+--   as its place in the batch, from 1, and the error, and then a full stop: 7!O .
 --   An error reply means that nothing was changed.
 --
 -- Atomicity: the ledger is the first write and records seq, so no failure
@@ -93,7 +96,8 @@ local function finish()
 end
 
 if args[3] == '+' then
-  for at = 4, #args, 2 do
+  local silent = 5 + 2 * args[4]
+  for at = 5, silent - 1, 2 do
     local r = pcall('HINCRBY', container, args[at], args[at + 1])
     if type(r) == 'table' then
       r = failed(r.err)
@@ -103,6 +107,14 @@ if args[3] == '+' then
     count = count + 1
     out[count] = r
   end
+  for at = silent, #args, 2 do
+    local r = pcall('HINCRBY', container, args[at], args[at + 1])
+    if type(r) == 'table' then
+      count = count + 1
+      out[count] = (at - 3) / 2 .. failed(r.err)
+    end
+  end
+  if silent < #args then out[count + 1] = '.' end
   return finish()
 end
 

@@ -30,11 +30,12 @@ type Op struct {
 }
 
 // Result is what an operation answers. N is the value (for Del the value it
-// had); Old and Applied have a meaning for conditional kinds only. With Err
-// set, the rest has no meaning.
+// had); Old and Applied have a meaning for conditional kinds only. A silent Inc
+// was applied and has no N. With Err set, the rest has no meaning.
 type Result struct {
 	N, Old  int64
 	Applied bool
+	Silent  bool
 	Err     error
 }
 

@@ -63,6 +63,9 @@ var replies = []struct {
 	{"ERR unknown command", Refused},
 	{"ERR AUTH", Refused},
 	{"ERR invalid password", Refused},
+	// NOAUTH of a request of more than ten arguments, or of a long one.
+	{"ERR Protocol error: unauthenticated multibulk length", Refused},
+	{"ERR Protocol error: unauthenticated bulk length", Refused},
 }
 
 // Classify says what the error of one call means. It is the only place that

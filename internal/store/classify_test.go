@@ -47,6 +47,8 @@ func TestClassify_everyRowOfTheDesign(t *testing.T) {
 		{"CLUSTERDOWN", reply("CLUSTERDOWN The cluster is down"), NotYet},
 		{"MASTERDOWN", reply("MASTERDOWN Link with MASTER is down"), NotYet},
 		{"NOAUTH", reply("NOAUTH Authentication required."), Refused},
+		{"NOAUTH of many", reply("ERR Protocol error: unauthenticated multibulk length"), Refused},
+		{"NOAUTH of much", reply("ERR Protocol error: unauthenticated bulk length"), Refused},
 		{"WRONGPASS", reply("WRONGPASS invalid username-password pair or user is disabled."), Refused},
 		{"NOPERM", reply("NOPERM this user has no permissions to run the 'evalsha' command"), Refused},
 		{"OOM", reply("OOM command not allowed when used memory > 'maxmemory'."), Refused},

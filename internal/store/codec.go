@@ -13,6 +13,10 @@ import (
 type KeyOp struct {
 	Key string
 	op.Op
+	// Silent marks an Inc of which the value is not needed. It saves Redis a
+	// third of the work where the batch is of increments only, the silent ones last;
+	// elsewhere an operation may answer its value all the same.
+	Silent bool
 }
 
 // cmps are apply.lua's letters for the comparators, by op.Cmp.
@@ -22,8 +26,8 @@ var cmps = [...]string{op.Always: "*", op.Eq: "=", op.Ne: "!", op.Lt: "<", op.Le
 // go as pointers into ops, which spares an allocation an argument; ops must
 // not change while the arguments are in use.
 func appendOps(args []any, ops []KeyOp) []any {
-	if increments(ops) {
-		args = append(args, "+")
+	if told, ok := increments(ops); ok {
+		args = append(args, "+", told)
 		for i := range ops {
 			args = append(args, &ops[i].Key, &ops[i].N)
 		}
@@ -59,14 +63,18 @@ func appendOps(args []any, ops []KeyOp) []any {
 	return args
 }
 
-// increments reports whether the operations are nothing but that.
-func increments(ops []KeyOp) bool {
+// increments reports whether the operations are nothing but that, and how many of
+// them, from the first, answer a value.
+func increments(ops []KeyOp) (told int, ok bool) {
 	for i := range ops {
 		if ops[i].Kind != op.Inc {
-			return false
+			return 0, false
+		}
+		if !ops[i].Silent {
+			told = i + 1
 		}
 	}
-	return true
+	return told, true
 }
 
 // The errors of single operations; nothing was changed.
@@ -81,10 +89,14 @@ var errMalformed = errors.New("malformed reply of the batch script")
 
 // parseResults appends the results of apply.lua, one for each operation.
 func parseResults(text string, ops []KeyOp, results []op.Result) ([]op.Result, error) {
-	for i := range ops {
+	told, ok := increments(ops)
+	if !ok {
+		told = len(ops)
+	}
+	for i := range ops[:told] {
 		word, rest, _ := strings.Cut(text, " ")
 		if word == "" {
-			return nil, fmt.Errorf("%w: %d results for %d operations", errMalformed, i, len(ops))
+			return nil, fmt.Errorf("%w: %d results for %d operations", errMalformed, i, told)
 		}
 		result, err := parseResult(word, ops[i].Kind)
 		if err != nil {
@@ -92,6 +104,22 @@ func parseResults(text string, ops []KeyOp, results []op.Result) ([]op.Result, e
 		}
 		results = append(results, result)
 		text = rest
+	}
+	first := len(results) - told
+	for range ops[told:] {
+		results = append(results, op.Result{Silent: true})
+	}
+	for told < len(ops) { // of the silent ones, those that failed, then a full stop
+		word, rest, more := strings.Cut(text, " ")
+		if text = rest; word == "." && !more {
+			return results, nil
+		}
+		place, what, _ := strings.Cut(word, "!")
+		at, err := strconv.Atoi(place)
+		if err != nil || at <= told || at > len(ops) || results[first+at-1].Err != nil {
+			return nil, fmt.Errorf("%w: %q after %d results, of %d operations", errMalformed, word, told, len(ops))
+		}
+		results[first+at-1] = op.Result{Err: resultError("!" + what)}
 	}
 	if text != "" {
 		return nil, fmt.Errorf("%w: more than %d results", errMalformed, len(ops))

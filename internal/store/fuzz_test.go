@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,15 +52,43 @@ func (m *model) batch(writer string, seq int64, ops []KeyOp, memoryFull bool) an
 		return answer{text: "OOM"}
 	}
 	next := ledger{seq: seq}
-	words := make([]string, len(ops))
+	told := len(ops) - silentTail(ops)
+	var words []string
 	for i := range ops {
 		result := m.apply(&ops[i])
+		switch word := resultWord(result, ops[i].Kind); {
+		case i < told:
+			words = append(words, word)
+		case result.Err != nil:
+			words = append(words, fmt.Sprint(i+1, word))
+		default:
+			result = op.Result{Silent: true}
+		}
 		next.results = append(next.results, result)
-		words[i] = resultWord(result, ops[i].Kind)
+	}
+	if told < len(ops) {
+		words = append(words, ".")
 	}
 	next.payload = strings.Join(words, " ")
 	m.ledgers[writer] = next
 	return answer{"A " + next.payload, next.results}
+}
+
+// silentTail is how many operations at the end answer no value: silent increments,
+// where all are increments.
+func silentTail(ops []KeyOp) int {
+	tail := 0
+	for _, o := range ops {
+		switch {
+		case o.Kind != op.Inc:
+			return 0
+		case o.Silent:
+			tail++
+		default:
+			tail = 0
+		}
+	}
+	return tail
 }
 
 // apply is one operation.
@@ -211,6 +240,44 @@ func FuzzParseResults(f *testing.F) {
 			want, _ := meaning(words[i], ops[i].Kind)
 			require.Equal(t, want, r)
 			require.Equal(t, r, again, "and back")
+		}
+	})
+}
+
+// FuzzParseSilent: of increments that answer no value, what can be read names each
+// that failed, and no other.
+func FuzzParseSilent(f *testing.F) {
+	for _, seed := range []string{"", ".", "1!O .", "2!I 3!W .", "3!Ea_b .", "1!O 1!O .", "0!O .", "4!O .", "1!O", ". .", "1 .", "!O ."} {
+		f.Add(seed, uint8(3))
+	}
+	f.Fuzz(func(t *testing.T, text string, size uint8) {
+		ops := make([]KeyOp, size)
+		for i := range ops {
+			ops[i] = KeyOp{Op: op.Op{Kind: op.Inc}, Silent: true}
+		}
+		results, err := parseResults(text, ops, nil)
+		if err != nil {
+			require.ErrorIs(t, err, errMalformed)
+			require.Nil(t, results)
+			return
+		}
+		require.Len(t, results, int(size))
+		words := strings.Split(text, " ")
+		if size > 0 {
+			require.Equal(t, ".", words[len(words)-1])
+		}
+		for i, r := range results {
+			named := slices.IndexFunc(words, func(word string) bool {
+				place, _, _ := strings.Cut(word, "!")
+				at, err := strconv.Atoi(place)
+				return err == nil && at == i+1
+			})
+			if named < 0 {
+				require.Equal(t, op.Result{Silent: true}, r)
+				continue
+			}
+			_, what, _ := strings.Cut(words[named], "!")
+			require.EqualError(t, r.Err, resultError("!"+what).Error())
 		}
 	})
 }

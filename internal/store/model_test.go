@@ -71,7 +71,12 @@ var (
 	}
 	fieldNames = rapid.SampledFrom([]string{"a", "b", "c %d\x00:é"})
 	numbers    = rapid.OneOf(rapid.SampledFrom(edges), rapid.SampledFrom(edges), rapid.Int64Range(-2, 2), rapid.Int64())
-	batches    = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) KeyOp {
+	batches    = rapid.OneOf(mixed, mixed, increase)
+	increase   = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) KeyOp {
+		o := op.Op{Kind: op.Inc, N: numbers.Draw(t, "n")}
+		return KeyOp{fieldNames.Draw(t, "key"), o, rapid.Bool().Draw(t, "silent")}
+	}), 1, 6)
+	mixed = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) KeyOp {
 		o := KeyOp{Key: fieldNames.Draw(t, "key"), Op: op.Op{Kind: rapid.SampledFrom(kinds).Draw(t, "kind")}}
 		if o.Kind != op.Get && o.Kind != op.Del && o.Kind != op.Clear {
 			o.N = numbers.Draw(t, "n")
@@ -136,7 +141,7 @@ func (m *machine) newWriter(t *rapid.T) {
 	w := &writer{name: fmt.Sprint("w", len(m.writers)), batches: map[int64][]KeyOp{}}
 	m.writers = append(m.writers, w)
 	if w.sent = rapid.SampledFrom([]int64{0, 9, 99999, 1<<53 - 1000}).Draw(t, "sent"); w.sent > 0 {
-		w.batches[w.sent] = []KeyOp{{"a", op.Op{Kind: op.Get}}}
+		w.batches[w.sent] = []KeyOp{{Key: "a", Op: op.Op{Kind: op.Get}}}
 		m.model.ledgers[w.name] = ledger{w.sent, "7", []op.Result{{N: 7}}}
 		m.put("new writer")
 	}
@@ -332,7 +337,7 @@ func TestLuaConditions(t *testing.T) {
 				if random.IntN(2) == 0 {
 					o.Kind = op.SetIf
 				}
-				calls[i].Ops = append(calls[i].Ops, KeyOp{"a", op.Op{Kind: op.Set, N: v}}, KeyOp{"a", o})
+				calls[i].Ops = append(calls[i].Ops, KeyOp{Key: "a", Op: op.Op{Kind: op.Set, N: v}}, KeyOp{Key: "a", Op: o})
 			}
 		}
 		s.Send(t.Context(), calls)

@@ -14,7 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func inc(key string, n int64) KeyOp { return KeyOp{key, op.Op{Kind: op.Inc, N: n}} }
+func inc(key string, n int64) KeyOp { return KeyOp{Key: key, Op: op.Op{Kind: op.Inc, N: n}} }
+
+func silent(key string, n int64) KeyOp {
+	o := inc(key, n)
+	o.Silent = true
+	return o
+}
 
 // newStore returns a store on a prefix of its own.
 func newStore(t *testing.T) (*Store, *redis.Client, context.Context) {
@@ -78,15 +84,15 @@ func TestApply_resultsOfEachOperation(t *testing.T) {
 		inc("a", 1),
 		inc("text", 1),
 		inc("full", 1),
-		{"a", op.Op{Kind: op.Get}},
-		{"none", op.Op{Kind: op.Get}},
-		{"a", op.Op{Kind: op.IncIf, N: math.MinInt64, If: op.Cond{Cmp: op.Gt, N: 0}}},
-		{"a", op.Op{Kind: op.SetIf, N: 3, If: op.Cond{Cmp: op.Eq, N: 0}}},
-		{"full", op.Op{Kind: op.IncIf, N: 1, If: op.Cond{Cmp: op.Always}}},
-		{"a", op.Op{Kind: op.Set, N: -7}},
-		{"a", op.Op{Kind: op.Dec, N: math.MinInt64}},
-		{"a", op.Op{Kind: op.Del}},
-		{"text", op.Op{Kind: op.Del}},
+		{Key: "a", Op: op.Op{Kind: op.Get}},
+		{Key: "none", Op: op.Op{Kind: op.Get}},
+		{Key: "a", Op: op.Op{Kind: op.IncIf, N: math.MinInt64, If: op.Cond{Cmp: op.Gt, N: 0}}},
+		{Key: "a", Op: op.Op{Kind: op.SetIf, N: 3, If: op.Cond{Cmp: op.Eq, N: 0}}},
+		{Key: "full", Op: op.Op{Kind: op.IncIf, N: 1, If: op.Cond{Cmp: op.Always}}},
+		{Key: "a", Op: op.Op{Kind: op.Set, N: -7}},
+		{Key: "a", Op: op.Op{Kind: op.Dec, N: math.MinInt64}},
+		{Key: "a", Op: op.Op{Kind: op.Del}},
+		{Key: "text", Op: op.Op{Kind: op.Del}},
 	}
 	want := []op.Result{
 		{N: 1},
@@ -107,6 +113,31 @@ func TestApply_resultsOfEachOperation(t *testing.T) {
 	require.Equal(t, want, send(ctx, s, "w", 1, ops...).Results, "and again from the ledger")
 }
 
+func TestApply_silentIncrements_answerErrorsOnly(t *testing.T) {
+	t.Parallel()
+	s, client, ctx := newStore(t)
+	require.NoError(t, client.HSet(ctx, s.container, "text", "a b", "full", math.MaxInt64).Err())
+	ops := []KeyOp{
+		inc("a", 1), silent("b", 2), inc("full", 1), // all three answer: only those at the end need not
+		silent("a", 4), silent("text", 1), silent("full", 1), silent("b", math.MaxInt64-2),
+	}
+	want := []op.Result{
+		{N: 1}, {N: 2}, {Err: errOverflow},
+		{Silent: true}, {Err: errNotInteger}, {Err: errOverflow}, {Silent: true},
+	}
+	for range 2 { // and again from the ledger
+		require.Equal(t, want, send(ctx, s, "w", 1, ops...).Results)
+		require.Equal(t, "1 1 2 !O 5!I 6!O .", client.Get(ctx, LedgerName(s.container, "w")).Val())
+	}
+	require.Equal(t, map[string]string{"a": "5", "b": "9223372036854775807", "text": "a b", "full": "9223372036854775807"},
+		client.HGetAll(ctx, s.container).Val())
+
+	require.NoError(t, client.Set(ctx, LedgerName(s.container, "w"), "2 ", 0).Err())
+	call := send(ctx, s, "w", 2, silent("a", 1))
+	require.Equal(t, Applied, call.Class)
+	require.ErrorIs(t, call.Results[0].Err, op.ErrOutcomeUnknown, "broken off after its first write")
+}
+
 func TestApply_outOfMemory_changesNothing(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -115,7 +146,7 @@ func TestApply_outOfMemory_changesNothing(t *testing.T) {
 	require.Equal(t, Applied, send(ctx, s, "w", 1, inc("a", 1)).Class)
 	require.NoError(t, client.ConfigSet(ctx, "maxmemory", "1").Err())
 	// Del needs no memory: were it first, Redis would let the rest pass too.
-	call := send(ctx, s, "w", 2, KeyOp{"a", op.Op{Kind: op.Del}}, inc("b", 1))
+	call := send(ctx, s, "w", 2, KeyOp{Key: "a", Op: op.Op{Kind: op.Del}}, inc("b", 1))
 	require.Equal(t, Refused, call.Class)
 	require.ErrorContains(t, call.Err, "OOM")
 	require.NoError(t, client.ConfigSet(ctx, "maxmemory", "0").Err())
@@ -198,7 +229,7 @@ func TestSend_isOneAttempt_whateverTheClientsRetries(t *testing.T) {
 
 func TestParseResults_refusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
-	get, change := KeyOp{"a", op.Op{Kind: op.Get}}, KeyOp{"a", op.Op{Kind: op.IncIf}}
+	get, change := KeyOp{Key: "a", Op: op.Op{Kind: op.Get}}, KeyOp{Key: "a", Op: op.Op{Kind: op.IncIf}}
 	for text, ops := range map[string][]KeyOp{
 		"":                    {get},
 		"1":                   {get, get},
@@ -210,6 +241,14 @@ func TestParseResults_refusesWhatItDoesNotKnow(t *testing.T) {
 		":1":                  {change},
 		"1:2:3":               {change},
 		"9223372036854775808": {get},
+		"7":                   {inc("a", 1), silent("b", 1)},
+		"7 2":                 {inc("a", 1), silent("b", 1)},
+		"1 . ":                {inc("a", 1), silent("b", 1)},
+		"1 1!O .":             {inc("a", 1), silent("b", 1)},
+		"1 3!O .":             {inc("a", 1), silent("b", 1)},
+		"1 2!O 2!O .":         {inc("a", 1), silent("b", 1)},
+		"1 x!O .":             {inc("a", 1), silent("b", 1)},
+		". .":                 {silent("a", 1)},
 	} {
 		_, err := parseResults(text, ops, nil)
 		require.ErrorIs(t, err, errMalformed, "%q", text)
@@ -224,6 +263,6 @@ func TestApply_longErrorTexts_stayOneResult(t *testing.T) {
 	t.Parallel()
 	s, client, ctx := newStore(t)
 	require.NoError(t, client.HSet(ctx, s.container, "a", strings.Repeat("1 ", 5000)).Err())
-	call := send(ctx, s, "w", 1, KeyOp{"a", op.Op{Kind: op.Get}}, inc("b", 1))
+	call := send(ctx, s, "w", 1, KeyOp{Key: "a", Op: op.Op{Kind: op.Get}}, inc("b", 1))
 	require.Equal(t, []op.Result{{Err: errNotInteger}, {N: 1}}, call.Results)
 }
