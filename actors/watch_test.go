@@ -82,15 +82,16 @@ func TestWatch_readFails_goesAgain(t *testing.T) {
 	client.AddHook(h)
 	e := newWatching(t, client, redistest.Prefix(t, client))
 	e.watched(t, "a")
+	cell, _ := e.lax.cells.Load("a")
 	var using sync.WaitGroup
 	ended := make(chan struct{})
-	using.Go(func() { // so that it stays watched
+	using.Go(func() { // it stays watched, but no call asks for a read
 		for {
 			select {
 			case <-ended:
 				return
 			case <-time.After(time.Millisecond):
-				e.Do(context.Background(), Lax, "a", op.Op{Kind: op.Get})
+				cell.used.Store(true)
 			}
 		}
 	})
