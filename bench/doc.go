@@ -31,8 +31,8 @@
 //   - flush: 100,000 dirty keys are written; the clock runs from when they are
 //     dirty and at rest.
 //   - tail: the latency of a lax Inc, at 50,000 calls a second, while 100,000
-//     other keys are dirty and written all the time. Its "throughput" is the keys
-//     written meanwhile.
+//     other keys are dirty and written all the time, after a quarter of the time to
+//     warm up. Its "throughput" is the keys written meanwhile.
 //   - growth: time and memory with 1 to 1,000,000 lax keys, each size in a process
 //     of its own. See [MeasureGrowth].
 //
