@@ -47,6 +47,9 @@ type coordinatorCell struct {
 
 	mu      sync.Mutex // guards the inbox: what keys and callers ask for
 	dirty   []*laxCell
+	covers  covers // Flushes that wait for what of dirty is there
+	epoch   uint64 // marks what comes into dirty: see cover
+	since   uint64 // the first epoch of what is in dirty
 	reads   reads
 	dels    []urgentDel
 	wipes   []*request
@@ -62,6 +65,7 @@ type coordinatorCell struct {
 	trip    *trip // the read under way, or nil
 	watch   watch
 	flushed []*laxCell // of the flush under way: keys that are in no round yet
+	covered covers     // Flushes that wait for them
 	lanes   lanes
 	fault   fault
 	due     bool // the tick has come
@@ -176,6 +180,9 @@ func (a coordinator) nextRound() *round {
 	defer a.mu.Unlock()
 	if (a.due || a.flush) && len(a.flushed) == 0 {
 		a.flushed, a.dirty = a.dirty, nil
+		a.covered, a.covers = a.covers, nil
+		a.epoch++
+		a.since = a.epoch
 		a.due = false
 		a.setFlush(false)
 		if len(a.flushed) > 0 {
@@ -208,6 +215,7 @@ func (a coordinator) nextRound() *round {
 	}
 	dirty := a.flushed[:size]
 	r := newRound(a.dels, dirty)
+	a.covered = a.covered.take(r.slots[len(a.dels):])
 	clear(dirty)
 	a.flushed, a.dels = a.flushed[size:], nil
 	return r
@@ -239,7 +247,8 @@ func (a coordinator) gather(r *round) {
 	for i := range r.slots {
 		s := &r.slots[i]
 		if s.gathered || !s.cell.box.post(gather{s}) {
-			r.arrive(a.coordinatorCell) // a Del, or asleep: it has nothing
+			s.cover.pass(nil) // a Del, or asleep: it has nothing
+			r.arrive(a.coordinatorCell)
 		}
 	}
 	r.arrive(a.coordinatorCell)

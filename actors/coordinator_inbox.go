@@ -7,11 +7,27 @@ import "github.com/distkit/distkit-go/internal/op"
 // markDirty asks for the cell to be gathered at the next tick, or at once.
 func (c *coordinatorCell) markDirty(cell *laxCell, now bool) {
 	c.ask(func() {
+		cell.listed.Store(c.epoch)
 		c.dirty = append(c.dirty, cell)
 		if now {
 			c.setFlush(true)
 		}
 	})
+}
+
+// cover makes a Flush wait for every key that is dirty now, and has yet to be
+// gathered: the gather takes the barrier along. It returns which these are: those
+// listed from since to until. To send each the barrier by itself would be to
+// visit them once more.
+func (c *coordinatorCell) cover(b *barrier) (since, until uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.dirty) > 0 {
+		b.waiting.Add(int64(len(c.dirty)))
+		c.covers = append(c.covers, covering{b, len(c.dirty)})
+	}
+	c.epoch++ // what comes now is not among them
+	return c.since, c.epoch - 1
 }
 
 // askRead asks for the cell to be read, because its view is old or, the first

@@ -20,13 +20,17 @@ func (e *Engine) Flush(ctx context.Context) ([]Unflushed, error) {
 }
 
 func (e *Engine) flushAll(ctx context.Context, cells []*laxCell) ([]Unflushed, error) {
-	b := newBarrier(len(cells))
+	b := newBarrier(len(cells) + 1)
+	since, until := e.flush.cover(b)
+	e.flush.flushNow()
 	for _, c := range cells {
-		if c.box.empty(c.quiet) || !c.box.post(b) {
+		listed := c.listed.Load()
+		if since <= listed && listed <= until || c.box.empty(c.quiet) || !c.box.post(b) {
 			b.pass(nil)
 		}
 	}
-	e.flush.flushNow()
+	b.pass(nil)
+	e.flush.flushNow() // for what has become dirty meanwhile
 	select {
 	case <-b.done:
 		return b.refused(), nil

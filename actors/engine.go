@@ -109,6 +109,7 @@ func New(cfg Config) (*Engine, error) {
 		box: &mailbox{boxKind: e.ownBoxes}, observer: cfg.Observer, failAt: cfg.failAt, keys: e.lax.all, started: time.Now(),
 		store:      store.New(cfg.Client, cfg.Prefix, Lax.String()),
 		allowedLag: cfg.AllowedLag, refreshWait: cfg.RefreshWait, maxStaleness: cfg.MaxStaleness,
+		epoch: 1, since: 1, // a key never listed has 0
 	}
 	e.sweeper = newSweeper(e)
 	settle(e, &e.strict, Strict, func(key string) *strictCell {

@@ -46,6 +46,8 @@ type laxCell struct {
 	flown  time.Duration // when flight was gathered
 	landed uint64        // the coordinator's step at which the last flight's result came
 
+	listed atomic.Uint64 // the coordinator's epoch when the key last became dirty
+
 	watched bool        // the coordinator's: the view is read again before it is old
 	used    atomic.Bool // a call was answered from the view since the coordinator looked
 

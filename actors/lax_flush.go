@@ -93,6 +93,10 @@ func (a *laxKey) onGather(s *slot) {
 			a.box.setLazy(a.flight != nil) // or nothing more is on its way here
 		}
 	}
+	if b := s.cover; b != nil {
+		s.cover = nil
+		a.onMessage(b)
+	}
 	a.flush.failAt.at("lax key: gathered")
 	s.gathered = true
 	s.round.arrive(a.flush)

@@ -104,6 +104,7 @@ type slot struct {
 	cell     *laxCell
 	mutation mutation
 	del      *mutation // for a Del, which its key has sent by itself: the mutation there
+	cover    *barrier  // the Flush that waits for all that the key has when it is gathered
 	result   op.Result
 	sent     time.Duration // when the change left: the total is not older
 	step     uint64        // the coordinator's, when the result came
@@ -193,7 +194,30 @@ func (r *round) open() []*laxCall {
 	return open
 }
 
-// barrier is what a Flush waits at: one pass for each key it was sent to.
+// covering is a Flush that waits for the first so many of some keys.
+type covering struct {
+	barrier *barrier
+	keys    int
+}
+
+// covers are Flushes that wait for the same keys, or for the first of them.
+type covers []covering
+
+// take hands the barriers to the slots of the first keys, and returns what is left.
+func (cs covers) take(slots []slot) covers {
+	left := cs[:0]
+	for _, c := range cs {
+		for i := range min(c.keys, len(slots)) {
+			slots[i].cover = slots[i].cover.and(c.barrier)
+		}
+		if c.keys -= len(slots); c.keys > 0 {
+			left = append(left, c)
+		}
+	}
+	return left
+}
+
+// barrier is what a Flush waits at: one pass for each key.
 type barrier struct {
 	waiting atomic.Int64
 	mu      sync.Mutex

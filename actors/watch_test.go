@@ -19,14 +19,19 @@ type watchingEngine struct{ *Engine }
 
 // newWatching returns an engine that watches keys.
 func newWatching(t *testing.T, client *redis.Client, prefix string) watchingEngine {
+	return watchingEngine{newLagging(t, client, prefix, 2*minWatch)}
+}
+
+// newLagging returns an engine with an AllowedLag.
+func newLagging(t *testing.T, client *redis.Client, prefix string, lag time.Duration) *Engine {
 	e, err := New(Config{
 		Client: client, Prefix: prefix, Observer: silent{},
 		ActorSystem: actor.NewActorSystem(actor.WithLoggerFactory(QuietLogger(slog.New(slog.DiscardHandler)))),
-		AllowedLag:  2 * minWatch, RefreshWait: time.Second, Backoff: Backoff{time.Millisecond, 10 * time.Millisecond},
+		AllowedLag:  lag, RefreshWait: time.Second, Backoff: Backoff{time.Millisecond, 10 * time.Millisecond},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _, _ = e.Shutdown(context.Background()) })
-	return watchingEngine{e}
+	return e
 }
 
 // watched has a key watched, by needing its view when that is old.
