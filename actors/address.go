@@ -75,11 +75,14 @@ type unlisted struct{}
 // some 50 bytes a key and keep most of that when keys sleep. Nobody looks such an
 // actor up: messages come through its cell, and what Proto.Actor sends to it goes
 // to the PID that the actor has of itself, which remembers the process from the
-// first message on.
-func unlist(ctx actor.Context) {
-	system, self := ctx.ActorSystem(), ctx.Self()
-	system.Root.Send(self, unlisted{})
-	system.ProcessRegistry.LocalPIDs.GetBucket(self.Id).Remove(self.Id)
+// first message on. That is sent past any middleware that the system's root has.
+func unlist(system *actor.ActorSystem) func(actor.Context) {
+	root := actor.NewRootContext(system, nil)
+	return func(ctx actor.Context) {
+		self := ctx.Self()
+		root.Send(self, unlisted{})
+		system.ProcessRegistry.LocalPIDs.GetBucket(self.Id).Remove(self.Id)
+	}
 }
 
 // SendUserMessage implements actor.Process: it takes an operation, and answers

@@ -2,7 +2,9 @@ package actors
 
 import (
 	"context"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/distkit/distkit-go/internal/op"
 	"github.com/distkit/distkit-go/internal/redistest"
@@ -165,3 +167,65 @@ type refusals struct {
 }
 
 func (r *refusals) MessageRefused(_ string, err error) { r.errs = append(r.errs, err) }
+
+// A key that is new while a Clear is on its way is not read until the Clear is
+// over: what it read could be of before, and it would not know.
+func TestClear_onItsWay_newKeysAreReadAfterIt(t *testing.T) {
+	t.Parallel()
+	client := redistest.Client(t)
+	prefix, h := redistest.Prefix(t, client), &flushHeld{flushing: make(chan struct{}), goOn: make(chan struct{})}
+	e, ctx := newEngine(t, silent{}, client, prefix)
+	require.NoError(t, client.HSet(ctx, prefix+":lax_counter", "a", 7).Err())
+	client.AddHook(h)
+	t.Cleanup(h.letGo)
+	h.hold.Store(true)
+	cleared := make(chan error, 1)
+	go func() { cleared <- e.Clear(ctx, Lax) }()
+	<-h.flushing
+	get := newCall("a", op.Op{Kind: op.Get})
+	require.True(t, e.offer(Lax, "a", get))
+	require.Eventually(t, func() bool { // the coordinator has looked
+		e.flush.mu.Lock()
+		defer e.flush.mu.Unlock()
+		return !e.flush.woken
+	}, 30*time.Second, time.Millisecond)
+	for range 1000 {
+		runtime.Gosched()
+		require.Zero(t, h.reads.Load())
+	}
+	h.letGo()
+	require.NoError(t, <-cleared)
+	result, _ := get.await(ctx, e.trouble(Lax))
+	require.NoError(t, result.Err)
+	require.Zero(t, result.N)
+}
+
+// A Del is on its way when a Clear overtakes it, and drops what the Del had; Redis
+// refuses the Clear and not the Del, which has it again.
+func TestClear_refused_givesTheDelItsDropsBack(t *testing.T) {
+	t.Parallel()
+	client := redistest.Client(t)
+	prefix := redistest.Prefix(t, client)
+	c, ctx := newClears(t, silent{}, client, prefix)
+	c.begin()
+	<-c.frozen
+	require.True(t, c.Send(Lax, "a", op.Op{Kind: op.Inc, N: 5}))
+	del := newCall("a", op.Op{Kind: op.Del})
+	require.True(t, c.offer(Lax, "a", del))
+	refused := c.begin()
+	c.goOn <- struct{}{}
+	<-c.frozen
+	require.NoError(t, client.Set(ctx, prefix+":lax_counter", "no hash", 0).Err())
+	c.goOn <- struct{}{}
+	result, _ := refused.await(ctx, c.flush.lastTrouble)
+	require.ErrorIs(t, result.Err, op.ErrWrongType)
+	<-c.frozen // the Del, or a flush of nothing before it
+	require.NoError(t, client.Del(ctx, prefix+":lax_counter").Err())
+	require.NoError(t, client.HSet(ctx, prefix+":lax_counter", "a", 100).Err())
+	c.goOn <- struct{}{}
+	c.end(ctx, t)
+	result, _ = del.await(ctx, c.flush.lastTrouble)
+	require.NoError(t, result.Err)
+	require.EqualValues(t, 105, result.N)
+	require.ErrorIs(t, client.HGet(ctx, prefix+":lax_counter", "a").Err(), redis.Nil)
+}

@@ -192,7 +192,7 @@ func (a coordinator) nextRound() *round {
 	if len(a.dirty) > 0 {
 		a.startTick()
 	}
-	if len(a.rounds) == 1 && len(a.rounds[0].wipes) > 0 {
+	if a.clearing() {
 		return nil
 	}
 	if wipes := a.takeWipes(); len(wipes) > 0 {
@@ -220,6 +220,9 @@ func (a coordinator) nextRound() *round {
 	a.flushed, a.dels = a.flushed[size:], nil
 	return r
 }
+
+// clearing reports whether a round of Clears is under way.
+func (a coordinator) clearing() bool { return len(a.rounds) == 1 && a.rounds[0].clears }
 
 // takeWipes takes the Clears whose callers still wait, if nothing is under way;
 // mu is held.
@@ -316,6 +319,7 @@ func (a coordinator) onReturned(r *round) {
 			failed = call.Err
 		}
 	}
+	r.failing = failed != nil
 	a.note(failed)
 	switch {
 	case again:
@@ -331,13 +335,17 @@ func (a coordinator) onReturned(r *round) {
 func (a coordinator) note(failed error) {
 	a.mu.Lock()
 	a.trouble = failed
+	asked := len(a.reads.keys) > 0
 	a.mu.Unlock()
-	a.away.Store(failed != nil)
+	wasAway := a.away.Swap(failed != nil)
 	if failed != nil {
 		a.releaseReads()
 		panic(a.fault.failed(coordinatorName, failed))
 	}
 	a.fault.succeeded(coordinatorName, a.observer)
+	if wasAway && (asked || a.awaited()) {
+		a.boundWait(a.now()) // for who waits from now on
+	}
 }
 
 // settle tells the keys of a call what became of their mutations. It can be

@@ -1,6 +1,10 @@
 package actors
 
-import "github.com/distkit/distkit-go/internal/op"
+import (
+	"slices"
+
+	"github.com/distkit/distkit-go/internal/op"
+)
 
 // The coordinator's inbox: what keys and callers ask of it.
 
@@ -22,6 +26,7 @@ func (c *coordinatorCell) markDirty(cell *laxCell, now bool) {
 func (c *coordinatorCell) cover(b *barrier) (since, until uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.covers = slices.DeleteFunc(c.covers, func(other covering) bool { return other.barrier.gone.Load() })
 	if len(c.dirty) > 0 {
 		b.waiting.Add(int64(len(c.dirty)))
 		c.covers = append(c.covers, covering{b, len(c.dirty)})

@@ -36,24 +36,28 @@ type trip struct {
 	inFlight bool
 }
 
-// startTrip sends what has been asked for, if nothing is under way.
+// startTrip sends what has been asked for, if nothing is under way. It waits for a
+// round of Clears: a key that is new since that was made would not know that what
+// it reads may be of before.
 func (a coordinator) startTrip() {
-	if a.trip != nil {
-		return
-	}
+	ready := a.trip == nil && !a.clearing()
 	a.mu.Lock()
 	waiting := a.reads
-	a.reads = reads{}
-	a.mu.Unlock()
-	watched := a.watchedNow()
-	if len(waiting.keys)+len(watched) == 0 {
-		return
+	if ready {
+		a.reads = reads{}
 	}
-	a.trip = &trip{reads: waiting, watched: watched}
+	a.mu.Unlock()
 	if len(waiting.keys) > 0 {
 		a.boundWait(waiting.since)
 	}
-	a.sendTrip()
+	if !ready {
+		return
+	}
+	watched := a.watchedNow()
+	if len(waiting.keys)+len(watched) > 0 {
+		a.trip = &trip{reads: waiting, watched: watched}
+		a.sendTrip()
+	}
 }
 
 // resumeTrip sends the read again that an earlier incarnation left, even if nobody
@@ -94,11 +98,17 @@ func (a coordinator) onTripReturned() {
 	if read.Class != store.Applied && read.Class != store.Refused {
 		a.note(read.Err)
 	}
-	a.note(nil)
+	wasAway := a.away.Load()
+	if !slices.ContainsFunc(a.rounds, func(r *round) bool { return r.failing }) { // else Redis reads, but does not write
+		a.note(nil)
+	}
 	a.endWait()
 	a.mu.Lock()
 	more, since := len(a.reads.keys) > 0, a.reads.since
 	a.mu.Unlock()
+	if wasAway {
+		since = a.now() // who asked before that does not wait any more
+	}
 	if more {
 		a.boundWait(since)
 	}

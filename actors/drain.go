@@ -35,6 +35,7 @@ func (e *Engine) flushAll(ctx context.Context, cells []*laxCell) ([]Unflushed, e
 	case <-b.done:
 		return b.refused(), nil
 	case <-ctx.Done():
+		b.gone.Store(true)
 		return b.refused(), ctx.Err()
 	case <-e.shutdown.done: // it lists what is left
 		return b.refused(), op.ErrClosed

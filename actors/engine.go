@@ -129,7 +129,7 @@ func settle[C keyCell](e *Engine, k *keyspace[C], kind Kind, fresh func(key stri
 	k.cells = xsync.NewMap[string, C]()
 	k.under = e.name + "/" + kind.String() + "/"
 	k.fresh = fresh
-	props := e.props(newActor, func() actor.Mailbox { return k.born }).Configure(actor.WithOnInit(unlist))
+	props := e.props(newActor, func() actor.Mailbox { return k.born }).Configure(actor.WithOnInit(unlist(e.cfg.ActorSystem)))
 	k.spawn = func(name string) error {
 		_, err := e.parent.SpawnNamed(props, name)
 		e.sweeper.arm()

@@ -31,8 +31,8 @@ import (
 //   - What a panic interrupts is taken up by onRestarting: current and serving
 //     say what it was.
 
-// laxCell is what outlives an incarnation of a lax key actor; only the actor
-// touches it, but for the box.
+// laxCell is what outlives an incarnation of a lax key actor. Only the actor
+// touches it, but for the box and where a field says otherwise.
 type laxCell struct {
 	cell
 	flush *coordinatorCell
@@ -68,7 +68,7 @@ type queues struct {
 	refused error       // why Redis refused a change, for the next reply
 	wiping  *mutation   // a Clear under way whose place as flight a Del has
 
-	patience *time.Timer // ends the wait of the parked for flight's result
+	patience *patience // ends the wait of the parked for flight's result
 }
 
 // more are the key's queues, where there have been none so far.
@@ -142,7 +142,7 @@ func (a *laxKey) Receive(ctx actor.Context) {
 	case proceed:
 		a.serveParked(true)
 	case impatient:
-		a.onImpatient(message.flight)
+		a.onImpatient(message.patience)
 	case nudge:
 		a.serveParked(false)
 	case *actor.Started:

@@ -160,7 +160,9 @@ func (a *laxKey) onSettlement(s *slot) {
 	a.flush.failAt.at("lax key: settling")
 	if a.flight == m {
 		a.flight, a.landed = nil, s.step
-		a.endPatience()
+		if !s.result.Silent { // else whoever waits goes on to wait for a read
+			a.endPatience()
+		}
 		switch {
 		case err != nil:
 			a.known = false
@@ -196,7 +198,7 @@ func (a *laxKey) onSettlement(s *slot) {
 	}
 	a.flush.failAt.at("lax key: settled")
 	a.sendNext()
-	a.serveParked(!s.result.Silent) // else the view is one flush old at most
+	a.serveParked(!s.result.Silent) // after a total any view will do: it is one flush old at most
 	if !s.settled {
 		s.settled = true
 		s.round.release() // the slot is not ours any more
@@ -225,8 +227,13 @@ func (a *laxKey) restore(m *mutation, err error) {
 		m.unserved = m.unserved[1:]
 		a.flush.observer.MessageRefused(a.key, err)
 	}
-	if dels := a.dels(); len(dels) > 0 {
-		first := dels[0]
+	var first *mutation // the Del that comes next
+	if f := a.flight; f != nil && f.verb == remove {
+		first = f
+	} else if dels := a.dels(); len(dels) > 0 {
+		first = dels[0]
+	}
+	if first != nil {
 		first.dropped = dropped.then(first.dropped...)
 		first.barrier = waiting.and(first.barrier)
 		return

@@ -24,8 +24,11 @@ type (
 	proceed struct{}
 	// impatient tells a key that the result of its flight has been waited for
 	// as long as RefreshWait.
-	impatient struct{ flight *mutation }
+	impatient struct{ *patience }
 )
+
+// patience bounds a wait.
+type patience struct{ timer *time.Timer }
 
 // viewServes reports whether the view is fit to answer from. Where it is not, or
 // only because Redis is away, something that will refresh it is under way.
@@ -69,22 +72,23 @@ func (a *laxKey) askRead() {
 func (a *laxKey) awaitFlight() {
 	q := a.more()
 	if q.patience == nil {
-		box, flight := &a.box, a.flight
-		q.patience = time.AfterFunc(a.flush.refreshWait, func() { box.PostUserMessage(impatient{flight}) })
+		box, p := &a.box, new(patience)
+		p.timer = time.AfterFunc(a.flush.refreshWait, func() { box.PostUserMessage(impatient{p}) })
+		q.patience = p
 	}
 }
 
 // endPatience ends that bound: the result is there, or nobody waits for it.
 func (c *laxCell) endPatience() {
 	if q := c.queues; q != nil && q.patience != nil {
-		q.patience.Stop()
+		q.patience.timer.Stop()
 		q.patience = nil
 	}
 }
 
 // onImpatient answers from the view there is: Redis counts as away.
-func (a *laxKey) onImpatient(flight *mutation) {
-	if a.flight == flight && a.waiting() > 0 {
+func (a *laxKey) onImpatient(p *patience) {
+	if a.waiting() > 0 && a.queues.patience == p {
 		a.flush.away.Store(true)
 		a.serveParked(true)
 	}
@@ -108,7 +112,7 @@ func (a *laxKey) onSeen(s *seenValue) {
 	case !mixed:
 		a.remote, a.known, a.seen = s.value.N, true, s.sent
 	}
-	a.serveParked(!mixed || a.flight == nil)
+	a.serveParked(s.asked && !mixed)
 }
 
 // failParked fails what cannot be answered without the read that failed, and

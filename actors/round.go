@@ -20,12 +20,14 @@ import (
 // the last of its keys has taken in what became of its change.
 type round struct {
 	slots  []slot
-	wipes  []*request   // the Clears that this round is for, or none
+	clears bool         // a round of Clears:
+	wipes  []*request   // those that wait for it
 	left   atomic.Int32 // keys that have not yet answered the gather
 	frozen bool
 	calls  []*laxCall
 
 	inFlight bool
+	failing  bool          // the last attempt failed
 	sent     time.Duration // the last attempt
 	step     uint64        // the coordinator's, when that returned
 
@@ -65,7 +67,7 @@ func newRound(dels []urgentDel, dirty []*laxCell) *round {
 // pending, then the container goes.
 func newWipeRound(wipes []*request, cells []*laxCell) *round {
 	r := freshRound(len(cells))
-	r.wipes = wipes
+	r.clears, r.wipes = true, wipes
 	for i, cell := range cells {
 		r.slots[i].cell = cell
 	}
@@ -204,16 +206,24 @@ type covering struct {
 type covers []covering
 
 // take hands the barriers to the slots of the first keys, and returns what is left.
+// Slots with the same barriers share one. A Flush covers no fewer keys than those
+// before it, which were there then.
 func (cs covers) take(slots []slot) covers {
-	left := cs[:0]
-	for _, c := range cs {
-		for i := range min(c.keys, len(slots)) {
-			slots[i].cover = slots[i].cover.and(c.barrier)
+	var all *barrier
+	at, left := len(slots), covers(nil)
+	for _, c := range slices.Backward(cs) {
+		for ; at > min(c.keys, len(slots)); at-- {
+			slots[at-1].cover = all
 		}
+		all = c.barrier.and(all)
 		if c.keys -= len(slots); c.keys > 0 {
 			left = append(left, c)
 		}
 	}
+	for ; at > 0; at-- {
+		slots[at-1].cover = all
+	}
+	slices.Reverse(left)
 	return left
 }
 
@@ -223,6 +233,7 @@ type barrier struct {
 	mu      sync.Mutex
 	left    []Unflushed   // guarded by mu
 	done    chan struct{} // closed when none is waited for
+	gone    atomic.Bool   // the Flush does not wait any more
 
 	both [2]*barrier // set for one that stands for two Flushes at the same key
 }

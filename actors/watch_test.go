@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,7 +114,9 @@ func TestWatch_readFails_goesAgain(t *testing.T) {
 
 // watching is a coordinator whose timers reach nobody.
 func watching(t *testing.T) coordinator {
-	a := coordinator{&coordinatorCell{box: &mailbox{boxKind: &boxKind{}}, allowedLag: 20 * time.Millisecond}}
+	a := coordinator{&coordinatorCell{
+		box: &mailbox{boxKind: &boxKind{}}, allowedLag: 20 * time.Millisecond, started: time.Now(),
+	}}
 	t.Cleanup(func() { a.stopTimers() })
 	return a
 }
@@ -184,4 +187,40 @@ func TestMailbox_hint_keepsNobodyAwake(t *testing.T) {
 	require.True(t, m.sleep(func() bool { return true }))
 	m.hint(2)
 	require.Equal(t, []any{1}, i.handled)
+}
+
+// counted is a go-redis hook that holds reads, and counts those that have come.
+type counted struct {
+	readsHeld
+	n *atomic.Int64
+}
+
+func (h counted) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	held := h.readsHeld.ProcessHook(next)
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "hmget" {
+			h.n.Add(1)
+		}
+		return held(ctx, cmd)
+	}
+}
+
+// A read that nobody waits for hangs: who asks for one meanwhile waits for
+// RefreshWait and no longer.
+func TestWatch_readHangs_callsWaitForRefreshWaitOnly(t *testing.T) {
+	t.Parallel()
+	client := redistest.Client(t)
+	e := newWatching(t, client, redistest.Prefix(t, client))
+	e.watched(t, "a")
+	h := counted{make(readsHeld), new(atomic.Int64)}
+	client.AddHook(h)
+	defer close(h.readsHeld)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	require.Eventually(t, func() bool {
+		view, err := e.View(ctx, "a")
+		return err == nil && view.Age > e.cfg.AllowedLag && h.n.Load() > 0
+	}, 30*time.Second, time.Millisecond)
+	require.NoError(t, e.Do(ctx, Lax, "a", op.Op{Kind: op.Get}).Err)
+	require.EqualValues(t, 1, h.n.Load())
 }
