@@ -293,64 +293,6 @@ func TestRedisRefuses_failsAtOnce_andLaxKeepsItsChanges(t *testing.T) {
 	}
 }
 
-func TestWrongPassword_failsAtOnce(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t, "--requirepass", "right")
-	for _, password := range []string{"", "wrong"} {
-		options := patient(server.Addr)
-		options.Password = password
-		system, err := distkit.NewSystem(redistest.NewClient(t, options))
-		require.NoError(t, err)
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		for _, c := range []distkit.Counter{system.Strict(), system.Lax()} {
-			_, err = c.Inc(ctx, keyA, 1)
-			requireNotApplied(t, err, distkit.ErrNotApplied)
-			require.NotErrorIs(t, err, context.DeadlineExceeded)
-			require.Regexp(t, "NOAUTH|WRONGPASS|unauthenticated", err.Error())
-		}
-		// To more than ten arguments Redis has another answer.
-		_, err = system.Strict().IncAll(ctx, distkit.Update{Key: keyA, N: 1}, distkit.Update{Key: keyB, N: 1})
-		requireNotApplied(t, err, distkit.ErrNotApplied)
-		require.NotErrorIs(t, err, context.DeadlineExceeded)
-		require.NoError(t, system.Shutdown(ctx))
-	}
-}
-
-// TestPermissions_thatTheReadmeNames_suffice gives a user just those.
-func TestPermissions_thatTheReadmeNames_suffice(t *testing.T) {
-	t.Parallel()
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	_, text, found := strings.Cut(string(readme), "needs those\nkeys and `")
-	require.True(t, found)
-	text, _, _ = strings.Cut(text, "`")
-
-	server := redistest.Start(t)
-	ctx := context.Background()
-	rules := append([]string{"counter", "reset", "on", ">secret", "~*p:strict_counter*", "~*p:lax_counter*"}, strings.Fields(text)...)
-	require.NoError(t, redistest.NewClient(t, patient(server.Addr)).ACLSetUser(ctx, rules[0], rules[1:]...).Err())
-	options := patient(server.Addr)
-	options.Username, options.Password, options.DisableIdentity = "counter", "secret", true
-	system, err := distkit.NewSystem(redistest.NewClient(t, options), distkit.WithPrefix(distkit.MustKey("p")))
-	require.NoError(t, err)
-	for _, c := range []distkit.Counter{system.Strict(), system.Lax()} {
-		for _, n := range []int64{1, 1 << 60} {
-			_, err = c.Inc(ctx, keyA, n)
-			require.NoError(t, err)
-			require.NoError(t, system.Flush(ctx))
-		}
-		_, err = c.SetIf(ctx, keyA, distkit.Gt(0), -1)
-		require.NoError(t, err)
-		_, err = c.Dec(ctx, keyA, -1<<63)
-		require.NoError(t, err)
-		_, err = c.Del(ctx, keyA)
-		require.NoError(t, err)
-		require.NoError(t, c.Clear(ctx))
-	}
-	require.NoError(t, system.Shutdown(ctx))
-}
-
 func TestScriptFlushed_goesOn(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
