@@ -48,7 +48,9 @@ func WithPrefix(prefix Key) Option { return func(o *options) { o.prefix = prefix
 
 // WithAllowedLag sets how long lax changes gather in memory before they are
 // written, and how old the view of other processes' changes may be before a
-// reply waits for a read. Default: 20 ms; at least 1 ms.
+// reply waits for a read. Where half of it is 5 ms to 1 s, up to 2,000 keys that
+// calls go on using are read each half of it, so that only the first reply waits.
+// Default: 20 ms; at least 1 ms.
 func WithAllowedLag(d time.Duration) Option { return func(o *options) { o.allowedLag = d } }
 
 // WithRefreshWait sets how long a lax reply waits for that read, or for the

@@ -12,8 +12,8 @@ const (
 	// watchFor is how long after its last use a key is still watched.
 	watchFor = time.Second
 	// maxWatched bounds the keys watched, and so what reading them costs: other
-	// keys are read when somebody waits. 2,000 take about 5 % of a core at the
-	// default AllowedLag, and Redis half of that.
+	// keys are read when somebody waits. 2,000 take some 7 % of a core at the
+	// default AllowedLag, and Redis 1 % (docs/PERFORMANCE.md).
 	maxWatched = 2000
 	// minWatch is the least time between two reads of a watched key: with an
 	// AllowedLag under twice that, keys are not watched.
