@@ -53,7 +53,7 @@ cover: ## Print how much of the library's packages all tests cover
 	scripts/with-redis scripts/cover $(GOTESTFLAGS)
 
 .PHONY: chaos
-chaos: ## Run the fault suite in its long form, about a quarter of an hour
+chaos: ## Run the fault suite in its long form, under half an hour
 	scripts/with-redis scripts/chaos $(ARGS)
 
 .PHONY: redis-up
