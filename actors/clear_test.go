@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -228,4 +229,40 @@ func TestClear_refused_givesTheDelItsDropsBack(t *testing.T) {
 	require.NoError(t, result.Err)
 	require.EqualValues(t, 105, result.N)
 	require.ErrorIs(t, client.HGet(ctx, prefix+":lax_counter", "a").Err(), redis.Nil)
+}
+
+// holdsFirst is a go-redis hook that holds the first script calls until the channel
+// is closed.
+type holdsFirst struct {
+	readsHeld
+	calls, held *atomic.Int64
+}
+
+func (h holdsFirst) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "evalsha" && h.calls.Add(1) <= maxRounds {
+			h.held.Add(1)
+			<-h.readsHeld
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// As many rounds are under way as may be, and hang: a Del goes out beside them.
+func TestDel_waitsForNoRoundThatHangs(t *testing.T) {
+	t.Parallel()
+	client := redistest.Client(t)
+	prefix := redistest.Prefix(t, client)
+	e, ctx := newEngine(t, silent{}, client, prefix)
+	require.NoError(t, client.HSet(ctx, prefix+":lax_counter", "gone", 7).Err())
+	h := holdsFirst{make(readsHeld), new(atomic.Int64), new(atomic.Int64)}
+	client.AddHook(h)
+	for i := range int64(maxRounds) {
+		require.True(t, e.Add(string(rune('a'+i)), 1))
+		require.Eventually(t, func() bool { return h.held.Load() == i+1 }, 30*time.Second, time.Millisecond)
+	}
+	del := e.Do(ctx, Lax, "gone", op.Op{Kind: op.Del})
+	close(h.readsHeld)
+	require.NoError(t, del.Err)
+	require.EqualValues(t, 7, del.N)
 }
