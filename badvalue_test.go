@@ -225,7 +225,7 @@ func TestPrefix_withHashTag_worksOnOneNode(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "3", f.stored(t, "strict_counter", keyA))
 	require.NoError(t, system.Shutdown(f.ctx))
-	ledgers, err := client.Keys(f.ctx, f.prefix+":strict_counter:writer:*").Result()
+	ledgers, err := client.Keys(f.ctx, f.prefix+":writer:{"+f.prefix+":strict_counter}:*").Result()
 	require.NoError(t, err)
 	require.Len(t, ledgers, 1)
 }

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/distkit/distkit-go/internal/op"
-	"github.com/distkit/distkit-go/internal/store"
+	"github.com/distkit/distkit-go/actors"
+	"github.com/distkit/distkit-go/internal/verb"
 )
 
 // Counter is what both kinds of counters do. All methods are safe for
@@ -109,7 +109,10 @@ type StrictCounter struct{ counter }
 // A change that Redis refuses (overflow, a value that is not an integer) is
 // set aside and reported: as an event, in the log, by the next reply on its
 // key, which fails and is not applied, and by a Flush that waits for it.
-type LaxCounter struct{ counter }
+type LaxCounter struct {
+	counter
+	lax *actors.LaxSpace // the space once more
+}
 
 var (
 	_ Counter = (*StrictCounter)(nil)
@@ -121,13 +124,13 @@ var (
 // Should the sum leave the int64 range, the change is set aside and reported
 // as an event.
 func (c *LaxCounter) Add(key Key, n int64) error {
-	if c == nil || c.engine() == nil {
+	if c == nil || c.lax == nil {
 		return notApplied(ErrClosed)
 	}
 	if err := key.check(); err != nil {
 		return err
 	}
-	if !c.engine().Add(key.name, n) {
+	if !c.lax.Add(key.name, n) {
 		return notApplied(ErrClosed)
 	}
 	return nil
@@ -149,7 +152,7 @@ func (c *LaxCounter) View(ctx context.Context, key Key) (View, error) {
 	if err := c.ready(ctx, key); err != nil {
 		return View{}, err
 	}
-	v, err := c.engine().View(ctx, key.name)
+	v, err := c.lax.View(ctx, key.name)
 	return View(v), err
 }
 
@@ -157,7 +160,7 @@ var errNilContext = errors.New("distkit: the context is nil; use context.Backgro
 
 // ready checks what every operation needs.
 func (c *counter) ready(ctx context.Context, keys ...Key) error {
-	if c.engine() == nil {
+	if c == nil || c.space == nil {
 		return notApplied(ErrClosed)
 	}
 	if ctx == nil {
@@ -171,44 +174,44 @@ func (c *counter) ready(ctx context.Context, keys ...Key) error {
 	return nil
 }
 
-func (c *counter) do(ctx context.Context, key Key, o op.Op) (op.Result, error) {
+func (c *counter) do(ctx context.Context, key Key, o verb.Op) (verb.Result, error) {
 	if err := c.ready(ctx, key); err != nil {
-		return op.Result{}, err
+		return verb.Result{}, err
 	}
-	r := c.engine().Do(ctx, c.kind, key.name, o)
+	r := c.space.Do(ctx, key.name, o)
 	if r.Err != nil {
-		return op.Result{}, r.Err
+		return verb.Result{}, r.Err
 	}
 	return r, nil
 }
 
 // Inc implements Counter.
 func (c *counter) Inc(ctx context.Context, key Key, n int64) (int64, error) {
-	r, err := c.do(ctx, key, op.Op{Kind: op.Inc, N: n})
+	r, err := c.do(ctx, key, verb.Op{Kind: verb.Inc, N: n})
 	return r.N, err
 }
 
 // Dec implements Counter.
 func (c *counter) Dec(ctx context.Context, key Key, n int64) (int64, error) {
-	r, err := c.do(ctx, key, op.Op{Kind: op.Dec, N: n})
+	r, err := c.do(ctx, key, verb.Op{Kind: verb.Dec, N: n})
 	return r.N, err
 }
 
 // Get implements Counter.
 func (c *counter) Get(ctx context.Context, key Key) (int64, error) {
-	r, err := c.do(ctx, key, op.Op{Kind: op.Get})
+	r, err := c.do(ctx, key, verb.Op{Kind: verb.Get})
 	return r.N, err
 }
 
 // Set implements Counter.
 func (c *counter) Set(ctx context.Context, key Key, n int64) (int64, error) {
-	r, err := c.do(ctx, key, op.Op{Kind: op.Set, N: n})
+	r, err := c.do(ctx, key, verb.Op{Kind: verb.Set, N: n})
 	return r.N, err
 }
 
 // Del implements Counter.
 func (c *counter) Del(ctx context.Context, key Key) (int64, error) {
-	r, err := c.do(ctx, key, op.Op{Kind: op.Del})
+	r, err := c.do(ctx, key, verb.Op{Kind: verb.Del})
 	return r.N, err
 }
 
@@ -217,79 +220,79 @@ func (c *counter) Clear(ctx context.Context) error {
 	if err := c.ready(ctx); err != nil {
 		return err
 	}
-	return c.engine().Clear(ctx, c.kind)
+	return c.space.Clear(ctx)
 }
 
 // IncIf implements Counter.
 func (c *counter) IncIf(ctx context.Context, key Key, cond Cond, n int64) (Change, error) {
-	return c.doIf(ctx, op.IncIf, key, cond, n)
+	return c.doIf(ctx, verb.IncIf, key, cond, n)
 }
 
 // SetIf implements Counter.
 func (c *counter) SetIf(ctx context.Context, key Key, cond Cond, n int64) (Change, error) {
-	return c.doIf(ctx, op.SetIf, key, cond, n)
+	return c.doIf(ctx, verb.SetIf, key, cond, n)
 }
 
-func (c *counter) doIf(ctx context.Context, kind op.Kind, key Key, cond Cond, n int64) (Change, error) {
+func (c *counter) doIf(ctx context.Context, kind verb.Kind, key Key, cond Cond, n int64) (Change, error) {
 	if err := cond.check(); err != nil {
 		return Change{}, err
 	}
-	r, err := c.do(ctx, key, op.Op{Kind: kind, N: n, If: cond.cond})
-	return changeOf(r), err
+	r, err := c.do(ctx, key, verb.Op{Kind: kind, N: n, If: cond.cond})
+	return toChange(r), err
 }
 
 // GetAll implements Counter.
 func (c *counter) GetAll(ctx context.Context, keys ...Key) ([]int64, error) {
-	ops := make([]store.KeyOp, len(keys))
+	ops := make([]verb.Keyed, len(keys))
 	for i, key := range keys {
-		ops[i] = store.KeyOp{Key: key.name, Op: op.Op{Kind: op.Get}}
+		ops[i] = verb.Keyed{Key: key.name, Op: verb.Op{Kind: verb.Get}}
 	}
 	return batch(ctx, c, ops, valueOf)
 }
 
 // IncAll implements Counter.
 func (c *counter) IncAll(ctx context.Context, updates ...Update) ([]int64, error) {
-	return batch(ctx, c, updateOps(op.Inc, updates), valueOf)
+	return batch(ctx, c, updateOps(verb.Inc, updates), valueOf)
 }
 
 // SetAll implements Counter.
 func (c *counter) SetAll(ctx context.Context, updates ...Update) ([]int64, error) {
-	return batch(ctx, c, updateOps(op.Set, updates), valueOf)
+	return batch(ctx, c, updateOps(verb.Set, updates), valueOf)
 }
 
 // IncAllIf implements Counter.
 func (c *counter) IncAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error) {
-	return batch(ctx, c, updateIfOps(op.IncIf, updates), changeOf)
+	return batch(ctx, c, updateIfOps(verb.IncIf, updates), toChange)
 }
 
 // SetAllIf implements Counter.
 func (c *counter) SetAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error) {
-	return batch(ctx, c, updateIfOps(op.SetIf, updates), changeOf)
+	return batch(ctx, c, updateIfOps(verb.SetIf, updates), toChange)
 }
 
 // PID implements Counter.
 func (c *counter) PID(key Key) PID { return PID{counter: c, key: key} }
 
-func updateOps(kind op.Kind, updates []Update) []store.KeyOp {
-	ops := make([]store.KeyOp, len(updates))
+func updateOps(kind verb.Kind, updates []Update) []verb.Keyed {
+	ops := make([]verb.Keyed, len(updates))
 	for i, u := range updates {
-		ops[i] = store.KeyOp{Key: u.Key.name, Op: op.Op{Kind: kind, N: u.N}}
+		ops[i] = verb.Keyed{Key: u.Key.name, Op: verb.Op{Kind: kind, N: u.N}}
 	}
 	return ops
 }
 
-func updateIfOps(kind op.Kind, updates []UpdateIf) []store.KeyOp {
-	ops := make([]store.KeyOp, len(updates))
+func updateIfOps(kind verb.Kind, updates []UpdateIf) []verb.Keyed {
+	ops := make([]verb.Keyed, len(updates))
 	for i, u := range updates {
-		ops[i] = store.KeyOp{Key: u.Key.name, Op: op.Op{Kind: kind, N: u.N, If: u.If.cond}}
+		ops[i] = verb.Keyed{Key: u.Key.name, Op: verb.Op{Kind: kind, N: u.N, If: u.If.cond}}
 	}
 	return ops
 }
 
-func valueOf(r op.Result) int64 { return r.N }
+func valueOf(r verb.Result) int64 { return r.N }
 
 // batch carries out a batch call and makes its results.
-func batch[T any](ctx context.Context, c *counter, ops []store.KeyOp, from func(op.Result) T) ([]T, error) {
+func batch[T any](ctx context.Context, c *counter, ops []verb.Keyed, from func(verb.Result) T) ([]T, error) {
 	if err := c.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -306,7 +309,7 @@ func batch[T any](ctx context.Context, c *counter, ops []store.KeyOp, from func(
 	if len(ops) == 0 {
 		return out, nil
 	}
-	results := c.engine().DoAll(ctx, c.kind, ops)
+	results := c.space.DoAll(ctx, ops)
 	failed := 0
 	errs := make([]error, len(ops))
 	for i, r := range results {

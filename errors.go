@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/distkit/distkit-go/internal/op"
+	"github.com/distkit/distkit-go/internal/verb"
 )
 
 // The errors of this package, matched with errors.Is. Every error of an
@@ -13,27 +13,27 @@ import (
 // its cause as well: one of the others, a context's error, or what Redis said.
 var (
 	// ErrInvalidKey: the text cannot be a Key, or the Key is the zero Key.
-	ErrInvalidKey = op.ErrInvalidKey
+	ErrInvalidKey = verb.ErrInvalidKey
 	// ErrClosed: the System was shut down, or never made by NewSystem.
-	ErrClosed = op.ErrClosed
+	ErrClosed = verb.ErrClosed
 	// ErrNotApplied: the operation changed nothing and never will. It is safe
 	// to call again.
-	ErrNotApplied = op.ErrNotApplied
+	ErrNotApplied = verb.ErrNotApplied
 	// ErrOutcomeUnknown: the caller's wait ended while the operation was on its
 	// way. It is applied once or not at all; as long as the process lives it is
 	// retried until Redis answers. Calling again may count twice.
-	ErrOutcomeUnknown = op.ErrOutcomeUnknown
+	ErrOutcomeUnknown = verb.ErrOutcomeUnknown
 	// ErrOverflow: the result would lie outside the int64 range.
-	ErrOverflow = op.ErrOverflow
+	ErrOverflow = verb.ErrOverflow
 	// ErrNotInteger: the stored value is not a decimal int64. Set repairs it.
-	ErrNotInteger = op.ErrNotInteger
+	ErrNotInteger = verb.ErrNotInteger
 	// ErrWrongType: the Redis key of the counters holds another type than a hash.
-	ErrWrongType = op.ErrWrongType
+	ErrWrongType = verb.ErrWrongType
 	// ErrStale: the local view of a lax counter is older than WithMaxStaleness allows.
-	ErrStale = op.ErrStale
+	ErrStale = verb.ErrStale
 )
 
-func notApplied(cause error) error { return op.NotApplied(cause) }
+func notApplied(cause error) error { return verb.NotApplied(cause) }
 
 // BatchError is the error of a batch call some of whose operations failed; the
 // others were carried out, and their results are valid. It matches

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/distkit/distkit-go/internal/ledger"
 )
 
 // Event is something that happened to a System of which an operator may want
@@ -33,17 +35,56 @@ type WriterRecovered struct {
 	Away     time.Duration // since the first failure
 }
 
-// DataLost: Redis has lost data that it had acknowledged to the writer, by a
-// failover to a replica that was behind, a restore, or eviction. The writer's
-// batches up to Acknowledged were in; now Redis knows of those up to Found (0:
-// of none). What the lost batches changed is lost; counting goes on.
+// DataLost: Redis does not have what it had acknowledged to the writer. Reason says
+// what is missing, and so what may be lost; counting goes on.
 type DataLost struct {
-	Writer              string
+	Writer string
+	Reason LossReason
+	// Acknowledged and Found are numbers of batches. With RolledBack, the writer's
+	// batches up to Acknowledged were in, and now Redis knows of those up to Found:
+	// what those in between changed is lost. With CountersGone, Acknowledged were
+	// acknowledged since the counters were last known to be whole, and Found is 0.
+	// With LedgerGone, Acknowledged were in, which need not be lost.
 	Acknowledged, Found int64
+	// Since is when Redis was last known to have it all; zero if never.
+	Since time.Time
 }
 
-// ChangeRefused: Redis refused a change of a lax counter, which is set aside:
-// N was to be added, or with Assigned to be assigned.
+// LossReason says what of what Redis had acknowledged it does not have.
+type LossReason uint8
+
+// The reasons.
+const (
+	// RolledBack: Redis went back to an earlier state, by a failover to a replica
+	// that was behind, or a restore.
+	RolledBack = LossReason(ledger.RolledBack)
+	// CountersGone: the hash of all counters has vanished, by eviction, expiry,
+	// FLUSHALL or DEL; not by a Clear, or the Del of its last counter, of this
+	// library. A program of another make may have deleted it on purpose.
+	CountersGone = LossReason(ledger.CountersGone)
+	// LedgerGone: only what Redis knew of the writer's batches has vanished, by
+	// eviction or expiry, and a batch was in doubt, which is told as
+	// ErrOutcomeUnknown. The counters are there.
+	LedgerGone = LossReason(ledger.LedgerGone)
+)
+
+// String names the reason.
+func (r LossReason) String() string {
+	switch r {
+	case RolledBack:
+		return "rolled back"
+	case CountersGone:
+		return "counters gone"
+	case LedgerGone:
+		return "ledger gone"
+	default:
+		return fmt.Sprintf("LossReason(%d)", uint8(r))
+	}
+}
+
+// ChangeRefused: Redis refused a change of a lax counter, or nobody will ever know
+// whether it has it (Err then matches ErrOutcomeUnknown). The change is set aside: N
+// was to be added, or with Assigned to be assigned.
 type ChangeRefused struct {
 	Key      Key
 	N        int64
@@ -77,7 +118,18 @@ func (e WriterRecovered) String() string {
 }
 
 func (e DataLost) String() string {
-	return fmt.Sprintf("Redis lost data of the %s writer: it had acknowledged batch %d and now knows of batch %d", e.Writer, e.Acknowledged, e.Found)
+	since := ""
+	if !e.Since.IsZero() {
+		since = ", last seen whole at " + e.Since.Format(time.RFC3339)
+	}
+	switch e.Reason {
+	case CountersGone:
+		return fmt.Sprintf("Redis lost all %s counters (evicted, expired, flushed, or deleted by another program): %d batches were acknowledged since they were last whole%s", e.Writer, e.Acknowledged, since)
+	case LedgerGone:
+		return fmt.Sprintf("Redis lost the ledger of the %s writer (evicted or expired) while a batch was in doubt; the counters are there, up to batch %d%s", e.Writer, e.Acknowledged, since)
+	default:
+		return fmt.Sprintf("Redis went back to an earlier state: it had acknowledged batch %d of the %s writer and now knows of batch %d%s", e.Acknowledged, e.Writer, e.Found, since)
+	}
 }
 
 func (e ChangeRefused) String() string {
@@ -222,11 +274,11 @@ func (o observer) WriterRecovered(writer string, attempts int, away time.Duratio
 	o.publish(WriterRecovered{writer, attempts, away})
 }
 
-func (o observer) DataLost(writer string, acknowledged, found int64) {
-	o.publish(DataLost{writer, acknowledged, found})
+func (o observer) DataLost(writer string, loss *ledger.Loss) {
+	o.publish(DataLost{writer, LossReason(loss.Reason), loss.Acknowledged, loss.Found, loss.Since})
 }
 
-func (o observer) DeltaRefused(key string, n int64, assign bool, cause error) {
+func (o observer) ChangeRefused(key string, n int64, assign bool, cause error) {
 	o.publish(ChangeRefused{Key{key}, n, assign, cause})
 }
 

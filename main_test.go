@@ -3,6 +3,7 @@ package distkit_test
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -126,6 +127,20 @@ func await[E distkit.Event](t testing.TB, r *record) E {
 			require.Failf(t, "event missing", "no %T came; came %v", none, r.events)
 		}
 	}
+}
+
+// all are the events so far.
+func (r *record) all() []distkit.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
+}
+
+// clear forgets the events so far.
+func (r *record) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = nil
 }
 
 // both runs a test for each kind.

@@ -3,7 +3,7 @@ package distkit
 import (
 	"fmt"
 
-	"github.com/distkit/distkit-go/internal/op"
+	"github.com/distkit/distkit-go/internal/verb"
 )
 
 // Message is an operation sent to a counter's PID: Inc, Dec, Get, Set, Del,
@@ -61,37 +61,37 @@ func (Change) reply()  {}
 func (Failure) reply() {}
 
 // decode reads a message.
-func decode(message any) (op.Op, error) {
+func decode(message any) (verb.Op, error) {
 	switch m := message.(type) {
 	case Inc:
-		return op.Op{Kind: op.Inc, N: m.N}, nil
+		return verb.Op{Kind: verb.Inc, N: m.N}, nil
 	case Dec:
-		return op.Op{Kind: op.Dec, N: m.N}, nil
+		return verb.Op{Kind: verb.Dec, N: m.N}, nil
 	case Get:
-		return op.Op{Kind: op.Get}, nil
+		return verb.Op{Kind: verb.Get}, nil
 	case Set:
-		return op.Op{Kind: op.Set, N: m.N}, nil
+		return verb.Op{Kind: verb.Set, N: m.N}, nil
 	case Del:
-		return op.Op{Kind: op.Del}, nil
+		return verb.Op{Kind: verb.Del}, nil
 	case IncIf:
-		return op.Op{Kind: op.IncIf, N: m.N, If: m.If.cond}, m.If.check()
+		return verb.Op{Kind: verb.IncIf, N: m.N, If: m.If.cond}, m.If.check()
 	case SetIf:
-		return op.Op{Kind: op.SetIf, N: m.N, If: m.If.cond}, m.If.check()
+		return verb.Op{Kind: verb.SetIf, N: m.N, If: m.If.cond}, m.If.check()
 	default:
-		return op.Op{}, notApplied(fmt.Errorf("distkit: a counter takes no %T; send Inc, Dec, Get, Set, Del, IncIf or SetIf, by value", message))
+		return verb.Op{}, notApplied(fmt.Errorf("distkit: a counter takes no %T; send Inc, Dec, Get, Set, Del, IncIf or SetIf, by value", message))
 	}
 }
 
 // encode makes the reply to a message.
-func encode(o op.Op, r op.Result) Reply {
+func encode(o verb.Op, r verb.Result) Reply {
 	switch {
 	case r.Err != nil:
 		return Failure{r.Err}
 	case o.Kind.Conditional():
-		return changeOf(r)
+		return toChange(r)
 	default:
 		return Value{r.N}
 	}
 }
 
-func changeOf(r op.Result) Change { return Change{Old: r.Old, New: r.N, Applied: r.Applied} }
+func toChange(r verb.Result) Change { return Change{Old: r.Old, New: r.N, Applied: r.Applied} }

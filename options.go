@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/distkit/distkit-go/internal/store"
+	"github.com/distkit/distkit-go/internal/redisio"
 )
 
 // Option changes a default of NewSystem.
@@ -19,6 +19,7 @@ type options struct {
 	refreshWait  time.Duration
 	maxStaleness time.Duration
 	passivation  time.Duration
+	lifetime     time.Duration
 	backoffMin   time.Duration
 	backoffMax   time.Duration
 	actorSystem  *actor.ActorSystem
@@ -33,6 +34,7 @@ func defaults() options {
 		allowedLag:  20 * time.Millisecond,
 		refreshWait: 50 * time.Millisecond,
 		passivation: time.Minute,
+		lifetime:    7 * 24 * time.Hour,
 		backoffMin:  10 * time.Millisecond,
 		backoffMax:  time.Second,
 		logger:      slog.Default(),
@@ -70,6 +72,12 @@ func WithMaxStaleness(d time.Duration) Option { return func(o *options) { o.maxS
 // turns it off.
 func WithPassivation(idle time.Duration) Option { return func(o *options) { o.passivation = idle } }
 
+// WithLedgerLifetime sets how long Redis keeps what it needs to tell a batch that
+// comes again from a new one, after the last batch of its writer. A batch that went
+// without an answer for longer than that is told as ErrOutcomeUnknown. Default: 7
+// days; at least 1 hour.
+func WithLedgerLifetime(d time.Duration) Option { return func(o *options) { o.lifetime = d } }
+
 // WithBackoff sets the delays before a writer that has lost Redis is restarted:
 // min before the first, doubled for each further one, at most max, each reduced
 // by up to a half at random. Default: 10 ms to 1 s.
@@ -105,7 +113,7 @@ func (o *options) validate() error {
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if err := o.prefix.check(); err != nil {
 		refuse("WithPrefix: %w", err)
-	} else if err := store.CheckPrefix(o.prefix.name); err != nil {
+	} else if err := redisio.CheckPrefix(o.prefix.name); err != nil {
 		refuse("WithPrefix: %w", err)
 	}
 	if o.allowedLag < time.Millisecond {
@@ -119,6 +127,9 @@ func (o *options) validate() error {
 	}
 	if o.passivation < 0 {
 		refuse("WithPassivation: %v is negative; 0 (off) or more is allowed", o.passivation)
+	}
+	if o.lifetime < time.Hour {
+		refuse("WithLedgerLifetime: %v is too short; the least is 1h", o.lifetime)
 	}
 	if o.backoffMin <= 0 || o.backoffMax < o.backoffMin {
 		refuse("WithBackoff: %v to %v is no range; min has to be positive and max at least min", o.backoffMin, o.backoffMax)

@@ -31,15 +31,11 @@ func (p PID) send(m Message) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	engine, taken := p.counter.engine(), false
-	if inc, ok := m.(Inc); ok && p.counter.kind == actors.Lax {
-		taken = engine.Add(p.key.name, inc.N) // what there is most of
-	} else if o, err := decode(m); err != nil {
+	o, err := decode(m)
+	if err != nil {
 		return err
-	} else {
-		taken = engine.Send(p.counter.kind, p.key.name, o)
 	}
-	if !taken {
+	if !p.counter.space.Send(p.key.name, o) {
 		return notApplied(ErrClosed)
 	}
 	return nil
@@ -72,11 +68,11 @@ func (p PID) Actor() *actor.PID {
 	if p.check() != nil {
 		return actor.NewPID("nonhost", "distkit/nothing")
 	}
-	return p.counter.engine().PID(p.counter.kind, p.key.name)
+	return p.counter.space.PID(p.key.name)
 }
 
 func (p PID) check() error {
-	if p.counter == nil || p.counter.engine() == nil {
+	if p.counter == nil || p.counter.space == nil {
 		return notApplied(ErrClosed)
 	}
 	return p.key.check()
@@ -85,13 +81,5 @@ func (p PID) check() error {
 // counter is what both kinds of counters are.
 type counter struct {
 	system *System
-	kind   actors.Kind
-}
-
-// engine is nil for a System that NewSystem did not make.
-func (c *counter) engine() *actors.Engine {
-	if c == nil || c.system == nil {
-		return nil
-	}
-	return c.system.engine
+	space  *actors.Space // nil for a System that NewSystem did not make
 }

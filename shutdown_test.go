@@ -26,7 +26,7 @@ func TestShutdown_writesEverythingAccepted(t *testing.T) {
 	for i := 1; i < 100; i++ {
 		require.Equal(t, strconv.Itoa(i), f.stored(t, "lax_counter", distkit.MustKey(strconv.Itoa(i))))
 	}
-	ledgers, err := f.client.Keys(f.ctx, "{"+f.prefix+":*}:writer:*").Result()
+	ledgers, err := f.client.Keys(f.ctx, f.prefix+":writer:*").Result()
 	require.NoError(t, err)
 	require.Len(t, ledgers, 2)
 	for _, ledger := range ledgers {

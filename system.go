@@ -9,7 +9,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go/actors"
-	"github.com/distkit/distkit-go/internal/op"
+	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -44,8 +44,8 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 		}
 		opt(&o)
 	}
-	if client == nil {
-		o.errs = append(o.errs, errors.New("the Redis client is nil"))
+	if err := checkClient(client); err != nil {
+		o.errs = append(o.errs, err)
 	}
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("distkit: new system: %w", err)
@@ -55,24 +55,23 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 		s.ownsActors = true
 		s.actorSystem = actor.NewActorSystem(actor.WithLoggerFactory(actors.QuietLogger(o.logger)))
 	}
-	engine, err := actors.New(actors.Config{
-		Client:       client,
-		Prefix:       o.prefix.name,
-		ActorSystem:  s.actorSystem,
-		AllowedLag:   o.allowedLag,
-		RefreshWait:  o.refreshWait,
-		MaxStaleness: o.maxStaleness,
-		Passivation:  o.passivation,
-		Backoff:      actors.Backoff{Min: o.backoffMin, Max: o.backoffMax},
-		Observer:     observer{s.events},
-		Decode:       decode,
-		Encode:       func(o op.Op, r op.Result) any { return encode(o, r) },
+	s.engine = actors.New(actors.Config{
+		Client:         client,
+		Prefix:         o.prefix.name,
+		ActorSystem:    s.actorSystem,
+		AllowedLag:     o.allowedLag,
+		RefreshWait:    o.refreshWait,
+		MaxStaleness:   o.maxStaleness,
+		Passivation:    o.passivation,
+		LedgerLifetime: o.lifetime,
+		BackoffMin:     o.backoffMin,
+		BackoffMax:     o.backoffMax,
+		Observer:       observer{s.events},
+		Decode:         decode,
+		Encode:         func(o verb.Op, r verb.Result) any { return encode(o, r) },
 	})
-	if err != nil {
-		return nil, err
-	}
-	s.engine = engine
-	s.strict, s.lax = StrictCounter{counter{s, actors.Strict}}, LaxCounter{counter{s, actors.Lax}}
+	s.strict = StrictCounter{counter{s, s.engine.Strict()}}
+	s.lax = LaxCounter{counter{s, &s.engine.Lax().Space}, s.engine.Lax()}
 	return s, nil
 }
 

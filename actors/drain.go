@@ -2,44 +2,52 @@ package actors
 
 import (
 	"context"
-	"github.com/asynkron/protoactor-go/actor"
-	"github.com/distkit/distkit-go/internal/op"
-	"github.com/distkit/distkit-go/internal/store"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/distkit/distkit-go/internal/barrier"
+	"github.com/distkit/distkit-go/internal/verb"
+	"golang.org/x/sync/errgroup"
 )
 
-// Flush writes every lax change accepted before the call. It returns the
-// changes that Redis refused, and why it could not wait for the others.
+// Unflushed is a lax change that is not, or not known to be, in Redis.
+type Unflushed = barrier.Unflushed
+
+// Flush writes every change accepted before the call. It returns those that Redis
+// refused, and why it could not wait for the others.
 func (e *Engine) Flush(ctx context.Context) ([]Unflushed, error) {
 	if e.closed.Load() {
-		return nil, op.NotApplied(op.ErrClosed)
+		return nil, verb.NotApplied(verb.ErrClosed)
 	}
-	return e.flushAll(ctx, e.lax.all())
+	var refused list
+	var flushes errgroup.Group
+	for _, s := range e.spaces() {
+		flushes.Go(func() error {
+			changes, err := s.Flush(ctx, e.shutdown.done)
+			refused.add(changes)
+			return err
+		})
+	}
+	err := flushes.Wait()
+	return refused.sorted(), err
 }
 
-func (e *Engine) flushAll(ctx context.Context, cells []*laxCell) ([]Unflushed, error) {
-	b := newBarrier(len(cells) + 1)
-	since, until := e.flush.cover(b)
-	e.flush.flushNow()
-	for _, c := range cells {
-		listed := c.listed.Load()
-		if since <= listed && listed <= until || c.box.empty(c.quiet) || !c.box.post(b) {
-			b.pass(nil)
-		}
-	}
-	b.pass(nil)
-	e.flush.flushNow() // for what has become dirty meanwhile
-	select {
-	case <-b.done:
-		return b.refused(), nil
-	case <-ctx.Done():
-		b.gone.Store(true)
-		return b.refused(), ctx.Err()
-	case <-e.shutdown.done: // it lists what is left
-		return b.refused(), op.ErrClosed
-	}
+// list is filled by several goroutines.
+type list struct {
+	mu      sync.Mutex
+	changes []Unflushed
+}
+
+func (l *list) add(changes []Unflushed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changes = append(l.changes, changes...)
+}
+
+func (l *list) sorted() []Unflushed {
+	slices.SortStableFunc(l.changes, func(a, b Unflushed) int { return strings.Compare(a.Key, b.Key) })
+	return l.changes
 }
 
 // shutdown is the state of Shutdown: the first call does it, others wait.
@@ -72,126 +80,63 @@ func (e *Engine) Shutdown(ctx context.Context) ([]Unflushed, error) {
 }
 
 func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {
+	e.mu.Lock()
 	e.closed.Store(true)
-	strict, lax := e.strict.close(), e.lax.close()
-	for _, c := range strict {
-		c.box.close()
+	e.mu.Unlock()
+	spaces := e.spaces()
+	for _, s := range spaces {
+		s.Close()
 	}
-	for _, c := range lax {
-		c.box.close()
+	rests := make([]func() []Unflushed, len(spaces))
+	var drains errgroup.Group
+	for i, s := range spaces {
+		drains.Go(func() (err error) {
+			rests[i], err = s.Drain(ctx)
+			return err
+		})
 	}
-	refused, err := e.flushAll(ctx, lax)
+	err := drains.Wait()
+
+	// Nothing runs any more after this: what is left is ours to read.
+	e.host.EndRestarts()
+	e.sweeper.actor.Stop()
+	for _, s := range spaces {
+		s.StopWriter()
+	}
+	for _, s := range spaces {
+		s.StopKeys()
+	}
+	e.host.Stop()
+	e.addresses.Release()
+
+	var left list
+	for i, s := range spaces {
+		left.add(s.Abandon())
+		left.add(rests[i]())
+	}
 	if err == nil {
-		err = e.drain(ctx, strict)
+		e.retire(ctx, spaces)
 	}
-
-	// Nothing runs any more after this: the cells are ours to read.
-	e.supervisor.cancel()
-	stop(&e.ownBoxes.gone, e.sweeper.box, e.writer.box, e.flush.box)
-	boxes := make([]*mailbox, 0, len(strict)+len(lax))
-	for _, c := range strict {
-		boxes = append(boxes, &c.box)
-	}
-	for _, c := range lax {
-		boxes = append(boxes, &c.box)
-	}
-	stop(&e.keyBoxes.gone, boxes...)
-	e.stopSupervisor()
-	e.addresses.release(e.cfg.ActorSystem.ProcessRegistry)
-
-	left := append(refused, e.abandon(strict, lax)...)
-	slices.SortStableFunc(left, func(a, b Unflushed) int { return strings.Compare(a.Key, b.Key) })
-	if err == nil {
-		e.retire(ctx)
-	}
-	return left, err
-}
-
-// drain waits until every strict operation and every Clear has its answer.
-func (e *Engine) drain(ctx context.Context, cells []*strictCell) error {
-	b := newBarrier(len(cells))
-	for _, c := range cells {
-		if !c.box.post(b) {
-			b.pass(nil)
-		}
-	}
-	for _, settled := range []func() <-chan struct{}{
-		func() <-chan struct{} { return b.done },
-		e.writer.whenIdle,
-		e.flush.whenIdle,
-	} {
-		select {
-		case <-settled():
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// stop ends the actors of the mailboxes and waits for it. That takes no time
-// worth a context: no handler of ours blocks.
-func stop(gone *sync.WaitGroup, boxes ...*mailbox) {
-	for _, box := range boxes {
-		box.PostSystemMessage(&actor.Stop{})
-	}
-	gone.Wait()
-}
-
-func (e *Engine) stopSupervisor() {
-	e.cfg.ActorSystem.Root.Stop(e.parent.parent)
-	<-e.supervisor.stopped
-}
-
-// abandon answers everybody who still waits, and lists the lax changes left.
-func (e *Engine) abandon(strict []*strictCell, lax []*laxCell) []Unflushed {
-	e.writer.abandon()
-	for _, c := range strict {
-		for _, message := range c.box.drain() {
-			if r, ok := message.(*request); ok {
-				if !r.answered() {
-					e.cfg.Observer.MessageRefused(r.key, op.NotApplied(op.ErrClosed))
-				}
-				r.fail(op.NotApplied(op.ErrClosed))
-			}
-		}
-	}
-	e.flush.abandon()
-	var left []Unflushed
-	for _, c := range lax {
-		left = append(left, c.left(c.box.drain())...)
-	}
-	return left
+	return left.sorted(), err
 }
 
 // retire shortens the lives of our ledgers in Redis, within ctx. They expire by
 // themselves if it fails, only later.
-func (e *Engine) retire(ctx context.Context) {
+func (e *Engine) retire(ctx context.Context, spaces []mode) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		e.retireLedgers(ctx)
+		var retiring errgroup.Group
+		for _, s := range spaces {
+			retiring.Go(func() error {
+				s.Retire(ctx)
+				return nil
+			})
+		}
+		_ = retiring.Wait() // none fails
 	}()
 	select {
 	case <-done:
 	case <-ctx.Done():
-	}
-}
-
-func (e *Engine) retireLedgers(ctx context.Context) {
-	for _, own := range []struct {
-		store *store.Store
-		lanes []*lane
-	}{
-		{e.writer.store, []*lane{&e.writer.lane}},
-		{e.flush.store, e.flush.lanes.all},
-	} {
-		var used []string
-		for _, l := range own.lanes {
-			if l.acked > 0 {
-				used = append(used, l.id)
-			}
-		}
-		_ = own.store.Retire(ctx, used)
 	}
 }

@@ -1,80 +1,130 @@
 -- apply.lua: apply one numbered batch of a writer, exactly once.
 --
--- KEYS[1]  the container: the hash that holds the counters, field -> decimal int64
--- KEYS[2]  the writer's ledger: a string "<seq> <results>", in the container's slot
--- ARGV[1]  seq: the batch's number, 1, 2, 3, ... (below 2^53); or "fence"
--- ARGV[2]  the ledger's lifetime in milliseconds, renewed by every batch
--- ARGV[3…] the operations in order, each a one-letter code and its arguments:
---   i field n           add n                       -> value
---   m field             subtract -2^63              -> value
---   g field             read                        -> value
---   s field n           assign n                    -> value
---   d field             delete                      -> the value it had
---   c                   delete the whole container  -> 0
---   I field n cmp than  add n if value cmp than     -> change
---   S field n cmp than  assign n if value cmp than  -> change
---   where cmp is * (always), =, !, <, l (at most), >, g (at least);
---   or, for a batch of increments only, which is faster: "+", how many of them, from
---   the first, are to answer a value (none of the others does), and then a field
---   and its n an operation.
+-- ARGV[1] says what to do:
+--
+--   a number   apply this batch, 1, 2, 3, ... (below 2^53), of a lane
+--     KEYS[1]  the container: the hash that holds the counters, field -> decimal int64
+--     KEYS[2]  the lane's ledger: "<number> <nonce> <kept> <results>" of its last batch,
+--              in the container's slot; without the last two parts, of a lane just opened
+--     KEYS[3]  where the batch deletes: the mark that somebody emptied the container
+--     ARGV[2]  the batch's nonce: 64 random bits in decimal
+--     ARGV[3]  the nonce of the batch before it, or of the opening
+--     ARGV[4]  the ledger's lifetime in milliseconds, renewed by every batch
+--     ARGV[5…] the operations, see below
+--   "bare"     apply this batch, without a ledger: nobody may send it twice
+--     KEYS[1]  the container
+--     ARGV[5…] the operations
+--   "open"     begin a lane, unless there is its ledger already
+--     KEYS[1]  the ledger;  ARGV[2] the nonce of the opening;  ARGV[4] the lifetime
+--   "fence"    let no batch pass this lane any more, late copies included
+--     KEYS[1]  the ledger;  ARGV[4] the lifetime
+--
+-- The operations: how many they are, then of each its code and its operands, as in
+-- the table "verbs" below; or, for increments only, which is faster: how many, "+",
+-- how many of them, from the first, are to answer a value (none of the others
+-- does), and then a field and its n an operation.
 --
 -- Returns one string:
---   "A <results>"  applied by this call
---   "R <results>"  applied by an earlier call of the same number; the stored results
---   "G <last>"     gap: the ledger stands at <last>, neither seq nor seq - 1; nothing changed
---   "F <last> <results>"  the answer to "fence": where the ledger stood when it was first
---                  fenced. From then on it lets no batch pass, late copies included.
+--   "A<before> <kept> <results>"  applied by this call
+--   "R<now> <kept> <results>"     applied by an earlier call of the same batch
+--   "G<now> <last>"  gap: the ledger stands at <last>, before the number that comes
+--                    before this one; "-": there is no ledger. Nothing changed.
+--   "X<now>"         conflict: the lane is somebody else's as well. Nothing changed.
+--   "O"              opened, now or before
+--   "F- -", "F- <last> <nonce> <kept> <results>"  fenced: where the ledger stood when
+--                    it was first fenced; "-": there is none
+--   before, now: is there a container, 1 or 0: when this call came; kept: when the
+--   batch had been applied.
 --   results are joined by ' ', one an operation:
 --     123      value
 --     5:8      change, applied (old:new)
 --     5:       change, condition did not hold (old)
 --     !O !I !W overflow, not an integer, wrong type: nothing changed
 --     !E<text> any other error of that operation, blanks turned to '_': nothing changed
+--     !?<text> applied, but the new value could not be read
 --   Of increments that are to answer no value only those that failed come last, each
 --   as its place in the batch, from 1, and the error, and then a full stop: 7!O .
---   An error reply means that nothing was changed.
+-- or an error reply:
+--   "NOTWRITTEN <text>"  nothing was changed, and why: what Redis said, or which
+--                        argument is not as above
 --
--- Atomicity: the ledger is the first write and records seq, so no failure
--- after it can make a second call apply again; every write goes by pcall, so
--- an operation's error is that operation's result and its neighbours go on.
--- The results join the ledger last: a ledger that holds seq without results
--- is answered "R" with none, which the client reports as unknown.
+-- Atomicity: the ledger is the first write and records number and nonce, so no
+-- failure after it can make a second call apply again. What may fail before it is
+-- answered NOTWRITTEN; after it every call goes by pcall, so an operation's error is
+-- that operation's result, its neighbours go on, and no error is raised. The
+-- results join the ledger last: a ledger without them is answered "R" with none,
+-- which the client reports as unknown.
 --
 -- int64: Lua numbers are doubles, exact below 2^53 only. Arguments go to Redis
 -- as the strings they are; a result of HINCRBY at or above 2^53 is read back
 -- by HGET; comparisons work on decimal strings.
 
-local container, ledger = KEYS[1], KEYS[2]
-local seq = tonumber(ARGV[1])
-
-local head = redis.call('GETRANGE', ledger, 0, 20)
-local last = tonumber(string.match(head, '^%d+') or '0')
-if ARGV[1] == 'fence' then
-  local fence, stored = '9007199254740991', redis.call('GET', ledger) or '0 '
-  if last == tonumber(fence) then
-    return 'F ' .. string.sub(stored, #fence + 2)
-  end
-  redis.call('SET', ledger, fence .. ' ' .. stored, 'PX', ARGV[2])
-  return 'F ' .. stored
-end
-if seq == last then
-  local stored = redis.call('GET', ledger)
-  return 'R ' .. string.match(stored, '^%d+ ?(.*)$')
-end
-if seq ~= last + 1 then
-  return 'G ' .. string.format('%.0f', last)
-end
-
-local opened = redis.pcall('SET', ledger, ARGV[1] .. ' ', 'PX', ARGV[2])
-if type(opened) == 'table' and opened.err then
-  return opened
-end
-
-local find, sub, format = string.find, string.sub, string.format
 local pcall, type, args = redis.pcall, type, ARGV
-local out, count = {}, 0
+local find, sub, format = string.find, string.sub, string.format
 
--- failed turns an error reply's text into a result.
+local function nothing(why)
+  if type(why) == 'table' then why = why.err end
+  return {err = 'NOTWRITTEN ' .. why}
+end
+
+local task = args[1]
+
+if task == 'open' then
+  local opened = pcall('SET', KEYS[1], '0 ' .. args[2], 'PX', args[4], 'NX')
+  if type(opened) == 'table' and opened.err then return nothing(opened) end
+  return 'O'
+end
+
+if task == 'fence' then
+  local fence, held = '9007199254740991 0 ', pcall('GET', KEYS[1])
+  if type(held) == 'table' then return nothing(held) end
+  if not held then return 'F- -' end
+  if sub(held, 1, #fence) == fence then return 'F- ' .. sub(held, #fence + 1) end
+  local fenced = pcall('SET', KEYS[1], fence .. held, 'PX', args[4])
+  if type(fenced) == 'table' and fenced.err then return nothing(fenced) end
+  return 'F- ' .. held
+end
+
+local container, ledger, mark = KEYS[1], KEYS[2], KEYS[3]
+local before = pcall('EXISTS', container)
+if type(before) == 'table' then return nothing(before) end
+
+if task ~= 'bare' then
+  local held = pcall('GET', ledger)
+  if type(held) == 'table' then return nothing(held) end
+  if not held then return 'G' .. before .. ' -' end
+  local number, last, nonce, rest = tonumber(task), string.match(held, '^(%d+) (%d+) ?(.*)$')
+  last = tonumber(last)
+  if not number or not last then return nothing('no batch number, or no ledger: ' .. sub(held, 1, 40)) end
+  if number == last and nonce == args[2] then return 'R' .. before .. ' ' .. rest end
+  if last < number - 1 then return 'G' .. before .. ' ' .. format('%.0f', last) end
+  if last >= number or nonce ~= args[3] then return 'X' .. before end
+end
+
+local count, out = tonumber(args[5]), {}
+if not count then return nothing('ERR the number of operations is missing') end
+
+-- opened is the batch's first write: nil, or the error that kept it from it.
+local function opened()
+  if task == 'bare' then return nil end
+  local set = pcall('SET', ledger, task .. ' ' .. args[2], 'PX', args[4])
+  if type(set) == 'table' and set.err then return set end
+end
+
+-- finish stores what a replay must answer, and answers.
+local function finish()
+  local kept = before
+  if before == 0 or mark then
+    kept = pcall('EXISTS', container)
+    if type(kept) == 'table' then kept = 1 end
+    if mark and kept == 0 then pcall('SET', mark, '', 'PX', '604800000') end
+  end
+  local results = ' ' .. kept .. ' ' .. table.concat(out, ' ')
+  if ledger then pcall('APPEND', ledger, results) end
+  return 'A' .. before .. results
+end
+
+-- failed turns an error reply into a result.
 local function failed(text)
   if find(text, 'overflow', 1, true) then return '!O' end
   if find(text, 'not an integer', 1, true) then return '!I' end
@@ -85,36 +135,34 @@ end
 -- exact is the value that HINCRBY left in a field, r being it as a double.
 local function exact(field, r)
   if r > -9007199254740992 and r < 9007199254740992 then return format('%.0f', r) end
-  return redis.call('HGET', container, field)
+  local v = pcall('HGET', container, field)
+  if type(v) == 'table' then return nil, '!?' .. string.gsub(sub(v.err, 1, 200), '%s', '_') end
+  return v
 end
 
--- finish stores what a replay must answer, and answers.
-local function finish()
-  local results = table.concat(out, ' ')
-  pcall('APPEND', ledger, results)
-  return 'A ' .. results
-end
-
-if args[3] == '+' then
-  local silent = 5 + 2 * args[4]
-  for at = 5, silent - 1, 2 do
+if args[6] == '+' then
+  local silent, stop = tonumber(args[7]), #args
+  if not silent or silent > count or stop ~= 7 + 2 * count then
+    return nothing('ERR ' .. count .. ' increments do not have ' .. stop .. ' arguments')
+  end
+  local err = opened()
+  if err then return nothing(err) end
+  silent = 8 + 2 * silent
+  for at = 8, silent - 1, 2 do
     local r = pcall('HINCRBY', container, args[at], args[at + 1])
     if type(r) == 'table' then
       r = failed(r.err)
     elseif r <= -1e14 or r >= 1e14 then -- concat writes 14 digits
-      r = exact(args[at], r)
+      local v, unread = exact(args[at], r)
+      r = v or unread
     end
-    count = count + 1
-    out[count] = r
+    out[#out + 1] = r
   end
-  for at = silent, #args, 2 do
+  for at = silent, stop, 2 do
     local r = pcall('HINCRBY', container, args[at], args[at + 1])
-    if type(r) == 'table' then
-      count = count + 1
-      out[count] = (at - 3) / 2 .. failed(r.err)
-    end
+    if type(r) == 'table' then out[#out + 1] = (at - 6) / 2 .. failed(r.err) end
   end
-  if silent < #args then out[count + 1] = '.' end
+  if silent < stop then out[#out + 1] = '.' end
   return finish()
 end
 
@@ -171,66 +219,80 @@ local holds = {
   ['g'] = function(v, n) return not less(v, n) end,
 }
 
-local at, stop = 3, #args
-while at <= stop do
-  local code, field = args[at], args[at + 1]
-  local result, err
-  if code == 'i' then
-    result, err = add(field, args[at + 2])
-    at = at + 3
-  elseif code == 'g' then
-    result, err = value(field)
-    at = at + 2
-  elseif code == 's' then
-    result, err = assign(field, args[at + 2])
-    at = at + 3
-  elseif code == 'd' then
-    result, err = value(field)
-    if result then
-      local gone = pcall('HDEL', container, field)
-      if type(gone) == 'table' then result, err = nil, failed(gone.err) end
-    end
-    at = at + 2
-  elseif code == 'm' then
-    result, err = value(field)
-    if result then
-      if sub(result, 1, 1) ~= '-' then
-        result, err = nil, '!O'
-      else -- v + 2^63 in two steps, neither of which can overflow for a negative v
-        result, err = add(field, '9223372036854775807')
-        if result then result, err = add(field, '1') end
-      end
-    end
-    at = at + 2
-  elseif code == 'I' or code == 'S' then
-    local old
-    old, err = value(field)
-    if old then
-      if not holds[args[at + 3]](old, args[at + 4]) then
-        result = old .. ':'
-      else
-        local new
-        if code == 'I' then
-          new, err = add(field, args[at + 2])
-        else
-          new, err = assign(field, args[at + 2])
-        end
-        if new then result = old .. ':' .. new end
-      end
-    end
-    at = at + 5
-  else -- 'c'
+-- changed applies a conditional verb: the change, or nil and a result.
+local function changed(verb, field, n, cmp, than)
+  local old, err = value(field)
+  if not old then return nil, err end
+  if not holds[cmp](old, than) then return old .. ':' end
+  local new
+  new, err = verb(field, n)
+  if not new then return nil, err end
+  return old .. ':' .. new
+end
+
+-- verbs: a row a verb: its operands, as letters of "fits", and what it does: its
+-- result, or nil and the result of a failure.
+local verbs = {
+  g = {'f', value},   -- read -> value
+  i = {'fn', add},    -- add n -> value
+  s = {'fn', assign}, -- assign n -> value
+  d = {'f', function(field) -- delete -> the value it had
+    local v, err = value(field)
+    if not v then return nil, err end
+    local gone = pcall('HDEL', container, field)
+    if type(gone) == 'table' then return nil, failed(gone.err) end
+    return v
+  end},
+  m = {'f', function(field) -- subtract -2^63 -> value
+    local v, err = value(field)
+    if not v then return nil, err end
+    if sub(v, 1, 1) ~= '-' then return nil, '!O' end
+    -- v + 2^63 in two steps, neither of which can overflow for a negative v
+    v, err = add(field, '9223372036854775807')
+    if not v then return nil, err end
+    return add(field, '1')
+  end},
+  c = {'', function() -- delete the whole container -> 0
     local size = pcall('HLEN', container)
-    if type(size) == 'table' then
-      err = failed(size.err)
-    else
-      local gone = pcall('UNLINK', container)
-      if type(gone) == 'table' then err = failed(gone.err) else result = '0' end
+    if type(size) == 'table' then return nil, failed(size.err) end
+    local gone = pcall('UNLINK', container)
+    if type(gone) == 'table' then return nil, failed(gone.err) end
+    return '0'
+  end},
+  I = {'fncn', function(field, n, cmp, than) return changed(add, field, n, cmp, than) end},    -- add n if -> change
+  S = {'fncn', function(field, n, cmp, than) return changed(assign, field, n, cmp, than) end}, -- assign n if -> change
+}
+
+-- fits are the kinds of operands: a field, a number, a comparator.
+local fits = {
+  f = function(v) return v ~= nil end,
+  n = function(v) return v ~= nil and integer(v) end,
+  c = function(v) return v ~= nil and holds[v] ~= nil end,
+}
+
+-- Every operation is looked at before the first is carried out.
+local at, seen, stop = 6, 0, #args
+while at <= stop do
+  local verb = verbs[args[at]]
+  if not verb then return nothing('ERR unknown verb ' .. string.gsub(sub(args[at], 1, 20), '[^%w]', '?')) end
+  for i = 1, #verb[1] do
+    if not fits[sub(verb[1], i, i)](args[at + i]) then
+      return nothing('ERR operand ' .. i .. ' of verb ' .. args[at] .. ' is missing or wrong')
     end
-    at = at + 1
   end
-  count = count + 1
-  out[count] = result or err
+  at, seen = at + 1 + #verb[1], seen + 1
+end
+if seen ~= count then return nothing('ERR ' .. seen .. ' operations are not the number announced') end
+
+local err = opened()
+if err then return nothing(err) end
+
+at = 6
+while at <= stop do
+  local verb = verbs[args[at]]
+  local result, failure = verb[2](args[at + 1], args[at + 2], args[at + 3], args[at + 4])
+  out[#out + 1] = result or failure
+  at = at + 1 + #verb[1]
 end
 
 return finish()

@@ -1,0 +1,463 @@
+package lax
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/distkit/distkit-go/actors/internal/refresh"
+	"github.com/distkit/distkit-go/internal/barrier"
+	"github.com/distkit/distkit-go/internal/fold"
+	"github.com/distkit/distkit-go/internal/host"
+	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/verb"
+)
+
+// The flush coordinator: the writer of a lax space.
+//
+//	dirty keys ── tick ─┐
+//	Dels, Clears ───────┴► round: gather ─► freeze ─► send ─► land ─► keys
+//	                                                  ▲        │
+//	reads ──► trips of their own (refresh)            └─ again ┘
+//
+// Invariants:
+//   - At most maxRounds are under way, and one of Dels alone beside them, in
+//     which a key has one change at most; a round of Clears is alone.
+//   - A tick is armed by the first dirty key, and once more by a flush for what
+//     comes meanwhile: an idle coordinator holds no timer and sends no command.
+//   - What the end of an attempt means the ledger says; a call of increments that
+//     Redis refuses stays until it takes it.
+//   - On losing Redis the actor panics; the supervisor restarts it after the
+//     backoff. What it needs then is in its fields.
+
+// coordinator is the receiver of every incarnation of the actor.
+type coordinator struct {
+	actor    *host.Resident
+	redis    redisio.Sender
+	observer host.Observer
+	failAt   host.FailPoint
+	keys     func() []*key // every key in memory
+	clock    refresh.Clock
+	refresh  *refresh.Refresher[*key]
+
+	allowedLag   time.Duration
+	maxStaleness time.Duration // 0: unlimited
+
+	hurrying atomic.Bool // a flush of what is dirty is about to begin; set as hurry is
+
+	mu      sync.Mutex // guards the inbox: what keys and callers ask for
+	dirty   []*key
+	covers  barrier.Covers // Flushes that wait for what of dirty is there
+	epoch   uint64         // marks what comes into dirty: see cover
+	since   uint64         // the first epoch of what is in dirty
+	dels    []urgentDel
+	wipes   []*request.Request
+	hurry   bool          // do not wait for the tick
+	woken   bool          // a wake message is on its way
+	closed  bool          // the actor has stopped
+	trouble error         // what Redis last failed with; nil since it answered
+	idle    chan struct{} // closed when nothing is left to do; nil unless asked for
+
+	// The rest is the actor's.
+	rounds  []*round
+	flushed []*key         // of the flush under way: keys that are in no round yet
+	covered barrier.Covers // Flushes that wait for them
+	book    ledger.Book
+	outage  host.Outage
+	due     bool // the tick has come
+	tick    *time.Timer
+}
+
+// urgentDel is a Del on its way from its key.
+type urgentDel struct {
+	key      *key
+	mutation *mutation
+}
+
+type (
+	// wake: there is something in the inbox.
+	wake struct{}
+	// tick: AllowedLag has passed since the first key became dirty.
+	tick struct{}
+	// gathered: every key has answered the round's gather.
+	gathered struct{ round *round }
+	// returned: an attempt at the round's open calls has ended.
+	returned struct{ round *round }
+)
+
+const writerName = "lax"
+
+// Receive implements host.Receiver.
+func (c *coordinator) Receive(message any) {
+	switch message := message.(type) {
+	case host.Started:
+		c.onStarted()
+	case wake:
+		c.onWake()
+	case tick:
+		c.tick, c.due = nil, true
+		c.step()
+	case gathered:
+		c.onGathered(message.round)
+	case returned:
+		c.onReturned(message.round)
+	case refresh.Returned:
+		c.onReadReturned()
+	case refresh.WaitOver:
+		c.refresh.OnWaitOver()
+	case refresh.WatchDue:
+		c.refresh.OnWatchDue()
+		c.step()
+	case host.Stopped:
+		c.stopTimers()
+	}
+}
+
+// onStarted resumes the rounds that an earlier incarnation left, at the stages
+// that they had reached.
+func (c *coordinator) onStarted() {
+	for _, r := range slices.Clone(c.rounds) {
+		switch {
+		case r.inFlight: // its return is on the way
+		case r.frozen:
+			c.resume(r)
+		case r.missing.Load() == 0:
+			c.onGathered(r)
+		}
+	}
+	c.refresh.Resume()
+	c.onWake()
+}
+
+func (c *coordinator) onWake() {
+	c.mu.Lock()
+	c.woken = false
+	c.mu.Unlock()
+	c.failAt.At("coordinator: woken")
+	c.step()
+}
+
+// step starts what is to be done now, reads first, and arms the tick if something
+// is to be done later. A read waits for a round of Clears: a key that is new since
+// that was made would not know that what it reads may be of before.
+func (c *coordinator) step() {
+	c.refresh.Start(c.clearing())
+	for {
+		r := c.nextRound()
+		if r == nil {
+			return
+		}
+		c.rounds = append(c.rounds, r)
+		c.gather(r)
+	}
+}
+
+// nextRound makes a round of what is to be done now; nil if that is nothing, or
+// has to wait for the rounds under way.
+func (c *coordinator) nextRound() *round {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if (c.due || c.hurry) && len(c.flushed) == 0 {
+		c.beginFlush()
+	}
+	if len(c.dirty) > 0 {
+		c.startTick()
+	}
+	if c.clearing() {
+		return nil
+	}
+	if wipes := c.takeWipes(); len(wipes) > 0 {
+		return newWipeRound(wipes, c.keys())
+	}
+	full := len(c.rounds) >= maxRounds
+	if len(c.wipes) > 0 || full && (len(c.dels) == 0 || len(c.rounds) > maxRounds) {
+		return nil
+	}
+	if len(c.flushed)+len(c.dels) == 0 {
+		c.tellIdle()
+		return nil
+	}
+	size := min(len(c.flushed), roundSize)
+	if full {
+		size = 0
+	}
+	dels := c.dels[:min(len(c.dels), roundSize)]
+	dirty := c.flushed[:size]
+	r := newRound(dels, dirty)
+	covered := r.slots[len(dels):]
+	c.covered = c.covered.Take(len(covered), func(i int, b *barrier.Barrier) { covered[i].cover = b })
+	clear(dirty)
+	c.flushed = c.flushed[size:]
+	if c.dels = c.dels[len(dels):]; len(c.dels) == 0 {
+		c.dels = nil
+	}
+	return r
+}
+
+// beginFlush takes what is dirty; mu is held.
+func (c *coordinator) beginFlush() {
+	c.flushed, c.dirty = c.dirty, nil
+	c.covered, c.covers = c.covers, nil
+	c.epoch++
+	c.since = c.epoch
+	c.due = false
+	c.setHurry(false)
+	if len(c.flushed) > 0 {
+		c.startTick() // for what comes while this flush is under way
+	}
+}
+
+// tellIdle tells who waits for it that nothing is left; mu is held.
+func (c *coordinator) tellIdle() {
+	if c.idle != nil && len(c.dirty)+len(c.rounds) == 0 && c.refresh.Idle() {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+// clearing reports whether a round of Clears is under way.
+func (c *coordinator) clearing() bool { return len(c.rounds) == 1 && c.rounds[0].clears }
+
+// takeWipes takes the Clears whose callers still wait, if nothing is under way;
+// mu is held.
+func (c *coordinator) takeWipes() []*request.Request {
+	if len(c.rounds) > 0 {
+		return nil
+	}
+	wipes := slices.DeleteFunc(c.wipes, func(r *request.Request) bool { return !r.Claim() })
+	c.wipes = nil
+	return wipes
+}
+
+// startTick sees to it that what is dirty is flushed within AllowedLag, whatever
+// other rounds there are until then.
+func (c *coordinator) startTick() {
+	if c.tick == nil && !c.due {
+		c.tick = time.AfterFunc(c.allowedLag, func() { c.actor.Post(tick{}) })
+	}
+}
+
+// gather asks the round's keys for what they have. The coordinator counts as
+// one of those waited for, so that the round moves on when it is asked of all.
+func (c *coordinator) gather(r *round) {
+	r.missing.Store(int32(len(r.slots)) + 1)
+	for i := range r.slots {
+		s := &r.slots[i]
+		if s.gathered || !s.key.Box.Post(gather{s}) {
+			s.cover.Pass(nil) // a Del, or asleep: it has nothing
+			c.arrive(r)
+		}
+	}
+	c.arrive(r)
+}
+
+// arrive counts a key's answer to the gather; the last one moves the round on.
+func (c *coordinator) arrive(r *round) {
+	if r.missing.Add(-1) == 0 {
+		c.actor.Post(gathered{r})
+	}
+}
+
+func (c *coordinator) onGathered(r *round) {
+	if r.frozen || !slices.Contains(c.rounds, r) {
+		return
+	}
+	c.failAt.At("coordinator: gathered")
+	r.freeze(&c.book)
+	c.failAt.At("coordinator: frozen")
+	if len(r.calls) == 0 {
+		c.finish(r)
+		return
+	}
+	c.send(r)
+}
+
+// finish ends a round in which everything has its answer.
+func (c *coordinator) finish(r *round) {
+	at := slices.Index(c.rounds, r)
+	c.rounds = slices.Delete(c.rounds, at, at+1)
+	r.release()
+	c.step()
+}
+
+// send makes one attempt at the round's open calls, on a goroutine of its own:
+// the actor stays free to send reads and to hear of its stop while Redis hangs.
+func (c *coordinator) send(r *round) {
+	r.inFlight = true
+	open := r.open()
+	calls := make([]*redisio.Call, len(open))
+	for i, call := range open {
+		call.Sending()
+		calls[i] = &call.Call
+	}
+	go func() {
+		c.redis.Send(context.Background(), calls)
+		c.actor.Post(returned{r})
+	}()
+}
+
+// onReturned lands what has an answer and sends the rest again: at once
+// where Redis has shown that it is there, after a restart where it has not.
+func (c *coordinator) onReturned(r *round) {
+	r.inFlight, r.step = false, c.refresh.NextStep()
+	c.failAt.At("coordinator: returned")
+	again, failed := c.takeIn(r)
+	if r.failing = failed != nil; r.failing {
+		c.lost(failed)
+	}
+	c.found()
+	c.failAt.At("coordinator: settled")
+	if again {
+		c.send(r)
+	} else {
+		c.finish(r)
+	}
+}
+
+// resume goes on with a round whose last attempt has ended, or was never made.
+func (c *coordinator) resume(r *round) {
+	c.takeIn(r)
+	if len(r.open()) > 0 {
+		c.send(r)
+	} else {
+		c.finish(r)
+	}
+}
+
+// takeIn takes in how the attempt at the open calls has ended, and lands what need
+// not go again. again says that something is to go at once; failed why something
+// has to wait for Redis. It can be repeated after a panic.
+func (c *coordinator) takeIn(r *round) (again bool, failed error) {
+	for _, call := range r.open() {
+		verdict := call.Ended()
+		if call.Loss != nil {
+			c.observer.DataLost(writerName, call.Loss)
+			call.Loss = nil
+		}
+		switch verdict {
+		case ledger.Done:
+			c.land(r, call, nil)
+		case ledger.Unknown:
+			c.land(r, call, verb.Unknown(call.Err))
+		case ledger.Refuse:
+			if call.frees {
+				c.land(r, call, verb.NotApplied(call.Err))
+			} else {
+				failed = call.Err
+			}
+		case ledger.Keep, ledger.Thaw:
+			failed = call.Err
+		case ledger.Again, ledger.Pending:
+			again = true
+		}
+	}
+	return again, failed
+}
+
+// onReadReturned hands on what a read has brought. Where writes fail, Redis is not
+// found again by that.
+func (c *coordinator) onReadReturned() {
+	c.failAt.At("coordinator: read returned")
+	if err := c.refresh.Return(); err != nil {
+		c.lost(err)
+	}
+	if !slices.ContainsFunc(c.rounds, func(r *round) bool { return r.failing }) {
+		c.found()
+	}
+	c.refresh.Answer()
+	c.step()
+}
+
+// lost ends this incarnation of the actor: the supervisor makes the next one after
+// the backoff.
+func (c *coordinator) lost(cause error) {
+	c.setTrouble(cause)
+	c.refresh.Lost()
+	panic(c.outage.Failed(writerName, cause))
+}
+
+// found notes that Redis has answered.
+func (c *coordinator) found() {
+	c.setTrouble(nil)
+	c.refresh.Found()
+	c.outage.Over(writerName, c.observer)
+}
+
+// land tells the keys of a call what became of their mutations: its results, or
+// err. It can be repeated after a panic: keys and Clears are told their fate once.
+func (c *coordinator) land(r *round, call *call, err error) {
+	if err != nil {
+		call.Results = make([]verb.Result, len(call.Ops))
+		verb.Fail(call.Results, err)
+	}
+	sent := c.clock.At(call.Sent())
+	if call.slots == nil { // Clears: every key is to know
+		for i := range r.slots {
+			c.tell(&r.slots[i], call.Results[0], sent)
+		}
+	}
+	for i, s := range call.slots {
+		c.tell(s, call.Results[i], sent)
+	}
+	for len(r.wipes) > 0 {
+		request := r.wipes[0]
+		r.wipes = r.wipes[1:]
+		request.Settle(call.Results[0])
+	}
+	call.landed = true
+	call.Release()
+}
+
+// tell sends a key the result of its change, once.
+func (c *coordinator) tell(s *slot, result verb.Result, sent time.Duration) {
+	c.failAt.At("coordinator: settling")
+	if s.told || s.mutation.Kind == fold.Nothing {
+		return
+	}
+	s.told, s.result, s.sent, s.step = true, result, sent, s.round.step
+	s.round.users.Add(1)
+	s.key.Box.Post(landing{s})
+}
+
+func (c *coordinator) stopTimers() {
+	c.refresh.Stop()
+	if c.tick != nil {
+		c.tick.Stop()
+		c.tick = nil
+	}
+}
+
+// quiet reports whether there is nothing to do, and nobody to do it for.
+func (c *coordinator) quiet() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.dirty)+len(c.flushed)+len(c.dels)+len(c.wipes)+len(c.rounds) == 0 && c.tick == nil && c.refresh.Quiet()
+}
+
+// abandon, when everything has stopped, marks what Redis may have and answers
+// the Clears that are left.
+func (c *coordinator) abandon() {
+	for _, r := range c.rounds {
+		for _, call := range r.open() {
+			if !call.InDoubt && (!r.inFlight || call.Revoke()) {
+				continue
+			}
+			for _, s := range call.slots {
+				s.flight().ambiguous = true
+			}
+		}
+		for _, wipe := range r.wipes {
+			wipe.Settle(verb.Result{Err: verb.Unknown(request.ErrStopped)})
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for _, r := range c.wipes {
+		r.Fail(verb.NotApplied(verb.ErrClosed))
+	}
+}

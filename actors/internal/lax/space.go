@@ -1,0 +1,239 @@
+// Package lax is the lax mode of counting: a key folds its changes in memory and
+// answers from what it knows, and a flush coordinator writes what is pending every
+// AllowedLag in one pipeline.
+//
+//	caller ── Space ──► key (an actor each) ──► flush coordinator ──► a call a lane ──► Redis
+//
+// Files: space (what the engine calls), key with view, wait and changes (the actor
+// of a key: what it answers, what it waits for, how its changes leave), coordinator
+// with inbox and round (the writer).
+package lax
+
+import (
+	"context"
+	"time"
+
+	"github.com/distkit/distkit-go/actors/internal/refresh"
+	"github.com/distkit/distkit-go/internal/barrier"
+	"github.com/distkit/distkit-go/internal/host"
+	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/verb"
+)
+
+// Config is what a space is made from.
+type Config struct {
+	Host         *host.Host
+	Redis        redisio.Sender
+	Container    *redisio.Container
+	Name         string // of the space; its actors' names start with it
+	Observer     host.Observer
+	Lifetime     time.Duration // of ledgers
+	AllowedLag   time.Duration
+	RefreshWait  time.Duration
+	MaxStaleness time.Duration // 0: unlimited
+	Woken        func()        // told when something comes to life that is to be swept
+	FailAt       host.FailPoint
+}
+
+// Space is a container of lax counters at work. It is safe for concurrent use.
+type Space struct {
+	keys *host.Keyspace[*key]
+	at   *coordinator
+}
+
+// New returns a space of which nothing lives yet.
+func New(cfg Config) *Space {
+	c := &coordinator{
+		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, clock: refresh.NewClock(),
+		allowedLag: cfg.AllowedLag, maxStaleness: cfg.MaxStaleness,
+		book:  ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
+		epoch: 1, since: 1, // a key never listed has 0
+	}
+	c.actor = host.NewResident(cfg.Host, cfg.Name+"-flush-coordinator", false, c)
+	c.refresh = &refresh.Refresher[*key]{
+		At: cfg.Container, Redis: cfg.Redis, Clock: c.clock, Lag: cfg.AllowedLag, Wait: cfg.RefreshWait, Post: c.actor.Post,
+	}
+	s := &Space{at: c}
+	s.keys = host.NewKeyspace(cfg.Host, cfg.Name, func() *key { return &key{at: c} }, cfg.Woken)
+	c.keys = s.keys.All
+	return s
+}
+
+// Do carries out one operation and waits for its outcome within ctx.
+func (s *Space) Do(ctx context.Context, key string, o verb.Op) verb.Result {
+	r := request.Call(key, o)
+	r.Local = o.Kind != verb.Del
+	return s.call(ctx, r)
+}
+
+// call offers a call to its key and waits for its outcome.
+func (s *Space) call(ctx context.Context, r *request.Request) verb.Result {
+	if !s.keys.Offer(r.Key, r) {
+		r.Recycle()
+		return verb.Result{Err: verb.NotApplied(verb.ErrClosed)}
+	}
+	return s.await(ctx, r)
+}
+
+// await waits for a call's outcome and lets go of it.
+func (s *Space) await(ctx context.Context, r *request.Request) verb.Result {
+	name := r.Key
+	result, kept := r.Await(ctx, s.at.lastTrouble)
+	if !kept {
+		r.Recycle()
+	} else if r.Withdrawn() {
+		if k, ok := s.keys.Find(name); ok {
+			k.Box.Post(nudge{})
+		}
+	}
+	return result
+}
+
+// DoAll carries out operations, all at once, and returns a result for each: each
+// is its key's own.
+func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
+	calls, results := make([]*request.Request, len(ops)), make([]verb.Result, len(ops))
+	for i := range ops {
+		r := request.Call(ops[i].Key, ops[i].Op)
+		r.Local = true
+		calls[i] = r
+		if !s.keys.Offer(r.Key, r) {
+			r.Fail(verb.NotApplied(verb.ErrClosed))
+		}
+	}
+	for i, r := range calls {
+		results[i] = s.await(ctx, r)
+	}
+	return results
+}
+
+// Send carries out an operation that nobody waits for; false if the space is
+// closed.
+func (s *Space) Send(key string, o verb.Op) bool {
+	if o.Kind == verb.Inc {
+		return s.Add(key, o.N)
+	}
+	return s.keys.Offer(key, request.Message(key, o))
+}
+
+// Add increments a counter for somebody who waits for nothing; false if the space
+// is closed.
+func (s *Space) Add(key string, n int64) bool {
+	if k, ok := s.keys.Find(key); ok && k.Box.Add(n) == host.Taken {
+		return true
+	}
+	return s.keys.Reach(key, func(box *host.Mailbox) host.Offered { return box.Add(n) })
+}
+
+// Ask carries out an operation whose outcome goes to reply; false if the space is
+// closed.
+func (s *Space) Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) bool {
+	return s.keys.Offer(key, request.Asked(key, o, reply))
+}
+
+// View returns what a key knows. It waits, within ctx, only for the first read of a
+// key never seen before.
+func (s *Space) View(ctx context.Context, key string) (view request.View, err error) {
+	r := request.Call(key, verb.Op{Kind: verb.Get})
+	r.View, r.Local = &view, true
+	if err := s.call(ctx, r).Err; err != nil {
+		return request.View{}, err
+	}
+	return view, nil
+}
+
+// Clear deletes every counter.
+func (s *Space) Clear(ctx context.Context) error {
+	r := request.Clear()
+	s.at.wipe(r)
+	result, _ := r.Await(ctx, s.at.lastTrouble)
+	return result.Err
+}
+
+// Flush writes every change accepted before the call. It returns the changes that
+// Redis refused, and why it could not wait for the others: the end of ctx, or of
+// the engine, which lists what is left.
+func (s *Space) Flush(ctx context.Context, stopped <-chan struct{}) ([]barrier.Unflushed, error) {
+	b := s.flush()
+	select {
+	case <-b.Done():
+		return b.Refused(), nil
+	case <-ctx.Done():
+		b.Leave()
+		return b.Refused(), ctx.Err()
+	case <-stopped:
+		return b.Refused(), verb.ErrClosed
+	}
+}
+
+// flush begins a flush of all that is pending, and returns what to wait at.
+func (s *Space) flush() *barrier.Barrier {
+	keys := s.keys.All()
+	b := barrier.New(len(keys))
+	since, until := s.at.cover(b)
+	s.at.flushNow()
+	for _, k := range keys {
+		listed := k.listed.Load()
+		if since <= listed && listed <= until || k.Box.Empty(k.Quiet) || !k.Box.Post(b) {
+			b.Pass(nil)
+		}
+	}
+	b.Pass(nil)
+	s.at.flushNow() // for what has become dirty meanwhile
+	return b
+}
+
+// Sweep puts to sleep what has been idle, and reports whether anything is awake.
+// While Redis is away keys go on answering from what they have.
+func (s *Space) Sweep() bool {
+	if !s.at.refresh.Away() {
+		s.keys.Sweep()
+	}
+	if s.keys.Size() == 0 {
+		s.at.actor.Sweep(s.at.quiet)
+	}
+	return s.keys.Size() > 0 || s.at.actor.Awake()
+}
+
+// Close refuses operations from now on.
+func (s *Space) Close() { s.keys.Close() }
+
+// Drain waits until everything accepted has its answer. What of that Redis refused
+// Rest lists, later.
+func (s *Space) Drain(ctx context.Context) (rest func() []barrier.Unflushed, err error) {
+	b := s.flush()
+	for _, settled := range []func() <-chan struct{}{b.Done, s.at.whenIdle} {
+		select {
+		case <-settled():
+		case <-ctx.Done():
+			return b.Refused, ctx.Err()
+		}
+	}
+	return b.Refused, nil
+}
+
+// StopWriter ends the coordinator and waits for it.
+func (s *Space) StopWriter() { s.at.actor.Stop() }
+
+// StopKeys ends the keys' actors, when the writer has stopped.
+func (s *Space) StopKeys() { s.keys.Stop() }
+
+// Abandon, when everything has stopped, answers everybody who still waits, and
+// lists the changes left.
+func (s *Space) Abandon() []barrier.Unflushed {
+	s.at.abandon()
+	var left []barrier.Unflushed
+	for _, k := range s.keys.All() {
+		left = append(left, k.remains(k.Box.Drain())...)
+	}
+	return left
+}
+
+// Retire shortens the lives of the ledgers in Redis.
+func (s *Space) Retire(ctx context.Context) {
+	if calls := s.at.book.Retire(); len(calls) > 0 {
+		s.at.redis.Send(ctx, calls)
+	}
+}

@@ -1,0 +1,72 @@
+package lax
+
+import (
+	"github.com/distkit/distkit-go/internal/fold"
+	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/verb"
+)
+
+// What a lax key answers from: the total last seen in Redis, and its own
+// changes that Redis does not have yet.
+
+// view is the value as this process sees it; without viewKnown, what it has
+// pending over 0.
+func (k *key) view() int64 {
+	v := k.remote
+	if !k.known {
+		v = 0
+	}
+	if k.flight != nil {
+		v = k.flight.Over(v)
+	}
+	if len(k.dels()) > 0 {
+		v = 0
+	}
+	return k.open.Over(v)
+}
+
+// viewFromRemote reports whether the view depends on what was read of Redis.
+func (k *key) viewFromRemote() bool {
+	if k.open.Kind == fold.Assign || len(k.dels()) > 0 {
+		return false
+	}
+	return k.flight == nil || k.flight.Kind == fold.Add || k.flight.Kind == fold.Lift
+}
+
+// viewKnown reports whether there is a view to answer from.
+func (k *key) viewKnown() bool { return k.known || !k.viewFromRemote() }
+
+// fresh reports whether the view is young enough to answer from: AllowedLag
+// old, or, while a flush is under way, that old when it began. A key with
+// changes to flush is about to be refreshed by their result; the slack keeps
+// the timer's lateness from turning every flush into reads as well.
+func (k *key) fresh() bool {
+	allowed, slack := k.at.allowedLag, k.at.allowedLag/4
+	age := k.at.clock.Age(k.seen)
+	if limit := k.at.maxStaleness; limit > 0 && age > limit {
+		return false
+	}
+	switch {
+	case k.flight != nil:
+		return k.flown-k.seen <= allowed+slack
+	case k.dirty:
+		return age <= allowed+slack
+	default:
+		return age <= allowed
+	}
+}
+
+// look returns the view.
+func (k *key) look() request.View {
+	view := request.View{N: k.view(), Age: k.at.clock.Age(k.seen)}
+	remote := k.remote
+	if !k.known {
+		remote, view.Age = 0, 0
+	}
+	if pending, ok := verb.Sub(view.N, remote); ok {
+		view.Pending = pending
+	} else {
+		view.Pending = view.N // an assignment further from the last total than an int64 reaches
+	}
+	return view
+}

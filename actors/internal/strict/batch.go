@@ -1,0 +1,147 @@
+package strict
+
+import (
+	"github.com/distkit/distkit-go/internal/host"
+	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/verb"
+)
+
+// batch is what travels to Redis as one call, and whom its results go to: changes,
+// as a numbered batch of the ledger's, or nothing but reads, which need no number.
+//
+// While an attempt is under way taken and chosen belong to the goroutine that sends
+// it. Until the call leaves, callers may withdraw from it.
+type batch struct {
+	observer host.Observer
+	changes  *ledger.Batch // nil for reads
+	reads    *redisio.Call // nil for changes
+
+	taken     []*request.Request // off the queue
+	chosen    []*request.Request // those of them that go: not withdrawn when it was written
+	delivered int                // chosen requests that have their results, and are no longer ours
+	answered  int                // results that those took
+	failing   bool               // all that are ours get an error, from the first to the last
+}
+
+// newBatch makes a batch of requests.
+func newBatch(book *ledger.Book, observer host.Observer, taken []*request.Request) *batch {
+	b := &batch{observer: observer, taken: taken}
+	if every(taken, verb.Kind.Reads) {
+		b.reads = &redisio.Call{Task: redisio.Read, At: book.At, Gather: b.gather}
+		return b
+	}
+	b.changes = book.NewBatch(nil, b.gather, b.claim)
+	if every(taken, func(k verb.Kind) bool { return k.Reads() || k.Frees() }) {
+		b.changes.Light()
+	}
+	return b
+}
+
+// every reports whether all operations are of a kind that is so.
+func every(requests []*request.Request, is func(verb.Kind) bool) bool {
+	for _, r := range requests {
+		if r.Parts == nil && !is(r.Op.Kind) {
+			return false
+		}
+		for i := range r.Parts {
+			if !is(r.Parts[i].Kind) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// call is what is to be sent.
+func (b *batch) call() *redisio.Call {
+	if b.reads != nil {
+		return b.reads
+	}
+	return &b.changes.Call
+}
+
+// gather chooses the requests whose callers have not withdrawn, for an attempt.
+func (b *batch) gather() []verb.Keyed {
+	ops := make([]verb.Keyed, 0, len(b.taken))
+	b.chosen = make([]*request.Request, 0, len(b.taken))
+	for _, r := range b.taken {
+		if r.Withdrawn() {
+			continue
+		}
+		b.chosen = append(b.chosen, r)
+		if r.Parts != nil {
+			ops = append(ops, r.Parts...)
+		} else {
+			ops = append(ops, verb.Keyed{Key: r.Key, Op: r.Op})
+		}
+	}
+	return ops
+}
+
+// claim fixes the batch to the requests chosen; false if a caller has withdrawn
+// since.
+func (b *batch) claim() bool {
+	for i, r := range b.chosen {
+		if !r.Claim() {
+			for _, claimed := range b.chosen[:i] {
+				claimed.Thaw()
+			}
+			return false
+		}
+	}
+	return true
+}
+
+// waiting are the requests that are still ours, when no attempt is under way.
+func (b *batch) waiting() []*request.Request {
+	if b.call().HasLeft() || b.failing || b.delivered > 0 {
+		return b.chosen[b.delivered:]
+	}
+	return b.taken
+}
+
+// deliver gives each request its results, in the order of the batch. A second
+// delivery, after a panic in the first, goes on where that stopped: a request
+// that has its result may already serve another operation.
+func (b *batch) deliver(results []verb.Result, failAt host.FailPoint) {
+	for b.delivered < len(b.chosen) {
+		failAt.At("strict writer: delivering")
+		r := b.chosen[b.delivered]
+		from, size := b.answered, r.Size()
+		b.delivered++
+		b.answered += size
+		r.Claim() // a read is not claimed before: its caller may withdraw to the end
+		if r.Parts == nil {
+			b.report(r, results[from].Err)
+			r.Settle(results[from])
+			continue
+		}
+		if r.Claimed() {
+			r.Results = results[from : from+size : from+size]
+			r.Settle(verb.Result{})
+		}
+	}
+}
+
+// fail fails the requests with an error, each once, as deliver does.
+func (b *batch) fail(err error) {
+	if !b.failing {
+		b.chosen, b.delivered, b.failing = b.waiting(), 0, true
+	}
+	for b.delivered < len(b.chosen) {
+		r := b.chosen[b.delivered]
+		b.delivered++
+		b.report(r, err)
+		r.Claim()
+		r.Settle(verb.Result{Err: err})
+	}
+}
+
+// report tells of a failure that nobody waits for.
+func (b *batch) report(r *request.Request, err error) {
+	if err != nil && !r.Answered() {
+		b.observer.MessageRefused(r.Key, err)
+	}
+}

@@ -1,0 +1,207 @@
+// Package strict is the strict mode of counting: every operation is executed in
+// Redis, many callers' in one script call.
+//
+//	caller ── Space ──► key (an actor each) ──► writer ──► one script call ──► Redis
+//
+// Files: space (what the engine calls), key (the actor of a key), writer with batch
+// (who goes, and what they are told).
+package strict
+
+import (
+	"context"
+	"time"
+
+	"github.com/distkit/distkit-go/internal/barrier"
+	"github.com/distkit/distkit-go/internal/host"
+	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/verb"
+)
+
+// Config is what a space is made from.
+type Config struct {
+	Host      *host.Host
+	Redis     redisio.Sender
+	Container *redisio.Container
+	Name      string // of the space; its actors' names start with it
+	Observer  host.Observer
+	Lifetime  time.Duration // of ledgers
+	Woken     func()        // told when something comes to life that is to be swept
+	FailAt    host.FailPoint
+}
+
+// Space is a container of strict counters at work. It is safe for concurrent use.
+type Space struct {
+	keys   *host.Keyspace[*key]
+	writer *writer
+}
+
+// New returns a space of which nothing lives yet.
+func New(cfg Config) *Space {
+	w := &writer{
+		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt,
+		book: ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
+	}
+	w.actor = host.NewResident(cfg.Host, cfg.Name+"-writer", true, w)
+	return &Space{
+		writer: w,
+		keys:   host.NewKeyspace(cfg.Host, cfg.Name, func() *key { return &key{writer: w} }, cfg.Woken),
+	}
+}
+
+// Do carries out one operation and waits for its outcome within ctx.
+func (s *Space) Do(ctx context.Context, key string, o verb.Op) verb.Result {
+	r := request.Call(key, o)
+	if !s.keys.Offer(key, r) {
+		r.Recycle()
+		return verb.Result{Err: verb.NotApplied(verb.ErrClosed)}
+	}
+	result, kept := r.Await(ctx, s.writer.lastTrouble)
+	if !kept {
+		r.Recycle()
+	}
+	return result
+}
+
+// DoAll carries out a batch of operations and returns a result for each, in
+// order. Up to maxOps of them travel in one script call, with nothing in between.
+func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
+	results := make([]verb.Result, len(ops))
+	calls := make([]*request.Request, 0, len(ops)/maxOps+1)
+	for at := 0; at < len(ops); at += maxOps {
+		calls = append(calls, s.offerParts(ops[at:min(at+maxOps, len(ops))]))
+	}
+	for i, r := range calls {
+		part := results[i*maxOps : i*maxOps+len(r.Parts)]
+		if result, _ := r.Await(ctx, s.writer.lastTrouble); result.Err != nil {
+			verb.Fail(part, result.Err)
+		} else {
+			copy(part, r.Results)
+		}
+	}
+	return results
+}
+
+// offerParts sends one script call's worth of a batch through its keys.
+func (s *Space) offerParts(ops []verb.Keyed) *request.Request {
+	r := request.Batch(ops, len(ops))
+	for i := range ops {
+		if !s.keys.Offer(ops[i].Key, r) {
+			r.Fail(verb.NotApplied(verb.ErrClosed)) // it can no longer reach the writer
+			return r
+		}
+	}
+	s.writer.forward(r)
+	return r
+}
+
+// Send carries out an operation that nobody waits for; false if the space is
+// closed.
+func (s *Space) Send(key string, o verb.Op) bool {
+	return s.keys.Offer(key, request.Message(key, o))
+}
+
+// Ask carries out an operation whose outcome goes to reply; false if the space is
+// closed.
+func (s *Space) Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) bool {
+	return s.keys.Offer(key, request.Asked(key, o, reply))
+}
+
+// Clear deletes every counter. It goes to the writer through the actors that have
+// work, so that it comes after what was sent to them before.
+func (s *Space) Clear(ctx context.Context) error {
+	var busy []*key
+	for _, k := range s.keys.All() {
+		if k.Box.Busy() {
+			busy = append(busy, k)
+		}
+	}
+	r := request.Batch([]verb.Keyed{{Op: verb.Op{Kind: verb.Clear}}}, len(busy))
+	s.clearThrough(busy, r)
+	if result, _ := r.Await(ctx, s.writer.lastTrouble); result.Err != nil {
+		return result.Err
+	}
+	return r.Results[0].Err
+}
+
+func (s *Space) clearThrough(busy []*key, r *request.Request) {
+	for _, k := range busy {
+		switch k.Box.Offer(r) {
+		case host.Taken:
+		case host.Sleeping: // by now it has no work
+			s.writer.forward(r)
+		case host.Refused:
+			r.Fail(verb.NotApplied(verb.ErrClosed)) // it can no longer reach the writer
+			return
+		}
+	}
+	s.writer.forward(r)
+}
+
+// Flush has nothing to write: what is accepted is on its way.
+func (s *Space) Flush(context.Context, <-chan struct{}) ([]barrier.Unflushed, error) {
+	return nil, nil
+}
+
+// Sweep puts to sleep what has been idle, and reports whether anything is awake.
+func (s *Space) Sweep() bool {
+	s.keys.Sweep()
+	if s.keys.Size() == 0 {
+		s.writer.actor.Sweep(s.writer.quiet)
+	}
+	return s.keys.Size() > 0 || s.writer.actor.Awake()
+}
+
+// Close refuses operations from now on.
+func (s *Space) Close() { s.keys.Close() }
+
+// Drain waits until everything accepted has its answer.
+func (s *Space) Drain(ctx context.Context) (rest func() []barrier.Unflushed, err error) {
+	rest = func() []barrier.Unflushed { return nil }
+	keys := s.keys.All()
+	b := barrier.New(len(keys))
+	for _, k := range keys {
+		if !k.Box.Post(b) {
+			b.Pass(nil)
+		}
+	}
+	b.Pass(nil)
+	for _, settled := range []func() <-chan struct{}{b.Done, s.writer.whenIdle} {
+		select {
+		case <-settled():
+		case <-ctx.Done():
+			return rest, ctx.Err()
+		}
+	}
+	return rest, nil
+}
+
+// StopWriter ends the writer and waits for it.
+func (s *Space) StopWriter() { s.writer.actor.Stop() }
+
+// StopKeys ends the keys' actors, when the writer has stopped.
+func (s *Space) StopKeys() { s.keys.Stop() }
+
+// Abandon, when everything has stopped, answers everybody who still waits.
+func (s *Space) Abandon() []barrier.Unflushed {
+	s.writer.abandon()
+	for _, k := range s.keys.All() {
+		for _, message := range k.Box.Drain() {
+			if r, ok := message.(*request.Request); ok {
+				if !r.Answered() {
+					s.writer.observer.MessageRefused(r.Key, verb.NotApplied(verb.ErrClosed))
+				}
+				r.Fail(verb.NotApplied(verb.ErrClosed))
+			}
+		}
+	}
+	return nil
+}
+
+// Retire shortens the life of the ledger in Redis.
+func (s *Space) Retire(ctx context.Context) {
+	if calls := s.writer.book.Retire(); len(calls) > 0 {
+		s.writer.redis.Send(ctx, calls)
+	}
+}

@@ -1,0 +1,366 @@
+package strict
+
+import (
+	"context"
+	"sync"
+
+	"github.com/distkit/distkit-go/internal/host"
+	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/verb"
+)
+
+// The strict writer: group commit of everything that keys' actors forward.
+//
+//	submit ─► queue ─► load ─► send (claim) ─► onReturned ─► callers
+//	            ▲               ▲                  │
+//	            │               └────── again ─────┤ in doubt, or to go at once
+//	            └──────────── thaw ────────────────┘ surely not applied
+//
+// Invariants:
+//   - One batch is in flight; what arrives meanwhile is the next batch.
+//   - A batch is fixed when it is about to be written: until then, while a
+//     connection is being made, callers may withdraw from it.
+//   - What the end of an attempt means the ledger says. A batch in doubt goes again
+//     as it is until an answer comes; later operations wait behind it.
+//   - A batch that surely was not applied is thawed: its operations go back to
+//     the head of the queue, where their callers may withdraw again.
+//   - On losing Redis the actor panics; the supervisor restarts it after the
+//     backoff. What it needs then is in its fields.
+
+// maxOps bounds the operations of one script call: about 0.5 to 0.9 ms of
+// Redis's time, during which it serves nobody else.
+const maxOps = 1000
+
+// writer is the receiver of every incarnation of the strict writer.
+type writer struct {
+	actor    *host.Resident
+	redis    redisio.Sender
+	observer host.Observer
+	failAt   host.FailPoint
+
+	mu        sync.Mutex
+	queue     []*request.Request
+	woken     bool          // a wake message is on its way
+	compactAt int           // length at which withdrawn requests are taken out of the queue
+	closed    bool          // the actor has stopped
+	trouble   error         // what Redis last failed with; nil since it answered
+	idle      chan struct{} // closed when nothing is left; nil unless asked for
+
+	// The rest is the actor's.
+	book     ledger.Book
+	batch    *batch // loaded and not yet done with
+	inFlight bool
+	outbox   chan *batch // to the goroutine that sends; nil until the first batch
+	outage   host.Outage
+}
+
+type (
+	// wake tells the writer that its queue has work.
+	wake struct{}
+	// returned tells it that an attempt at its batch has ended.
+	returned struct{ batch *batch }
+)
+
+const writerName = "strict"
+
+// forward takes a request that has passed one of its keys' actors; a batch call
+// counts when it has passed the last, so that it keeps the order of each key.
+func (w *writer) forward(r *request.Request) {
+	if r.Arrive() {
+		w.submit(r)
+	}
+}
+
+// submit enqueues a request. It never blocks.
+func (w *writer) submit(r *request.Request) {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		r.Fail(verb.NotApplied(verb.ErrClosed))
+		return
+	}
+	w.queue = append(w.queue, r)
+	if len(w.queue) >= w.compactAt {
+		w.queue = present(w.queue)
+		w.compactAt = max(2*len(w.queue), 2*maxOps)
+	}
+	wakeUp := !w.woken
+	w.woken = true
+	w.mu.Unlock()
+	if wakeUp {
+		w.actor.Post(wake{})
+	}
+}
+
+// present keeps the requests whose callers have not withdrawn.
+func present(requests []*request.Request) []*request.Request {
+	kept := make([]*request.Request, 0, len(requests))
+	for _, r := range requests {
+		if !r.Withdrawn() {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// lastTrouble is what Redis last failed with, nil if it answers.
+func (w *writer) lastTrouble() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.trouble
+}
+
+func (w *writer) setTrouble(err error) {
+	w.mu.Lock()
+	w.trouble = err
+	w.mu.Unlock()
+}
+
+// Receive implements host.Receiver.
+func (w *writer) Receive(message any) {
+	switch message := message.(type) {
+	case host.Started:
+		w.onStarted()
+	case wake:
+		w.onWake()
+	case returned:
+		w.onReturned(message.batch)
+	case host.Stopped:
+		if w.outbox != nil {
+			close(w.outbox)
+			w.outbox = nil
+		}
+	}
+}
+
+// onStarted resumes what an earlier incarnation left: its batch first.
+func (w *writer) onStarted() {
+	switch {
+	case w.inFlight: // its return is on the way
+	case w.batch == nil:
+		w.next()
+	default:
+		w.resume()
+	}
+}
+
+// resume goes on with a batch whose last attempt has ended, or was never made.
+func (w *writer) resume() {
+	switch verdict := w.takeIn(w.batch); verdict {
+	case ledger.Done, ledger.Refuse, ledger.Unknown:
+		w.conclude(w.batch, verdict)
+		w.next()
+	case ledger.Again, ledger.Keep, ledger.Thaw, ledger.Pending:
+		w.send()
+	}
+}
+
+func (w *writer) onWake() {
+	w.mu.Lock()
+	w.woken = false
+	w.mu.Unlock()
+	w.failAt.At("strict writer: woken")
+	if w.batch == nil {
+		w.next()
+	}
+}
+
+// next loads and sends what is queued, if anything is.
+func (w *writer) next() {
+	w.load()
+	w.failAt.At("strict writer: loaded")
+	if w.batch != nil {
+		w.send()
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.idle != nil && len(w.queue) == 0 {
+		close(w.idle)
+		w.idle = nil
+	}
+}
+
+// load takes requests off the queue, at most maxOps operations, and makes them
+// the next batch. It looks no further than it takes. A batch call is never split
+// here.
+func (w *writer) load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var taken []*request.Request
+	seen, ops := 0, 0
+	for _, r := range w.queue {
+		if !r.Withdrawn() {
+			if ops > 0 && ops+r.Size() > maxOps {
+				break
+			}
+			taken = append(taken, r)
+			ops += r.Size()
+		}
+		seen++
+	}
+	clear(w.queue[:seen])
+	if w.queue = w.queue[seen:]; len(w.queue) == 0 {
+		w.queue = nil
+	}
+	if len(taken) > 0 {
+		w.batch = newBatch(&w.book, w.observer, taken)
+	}
+}
+
+// send makes one attempt at the batch, on a goroutine of its own: the actor
+// stays free to hear of its stop while Redis hangs.
+func (w *writer) send() {
+	if w.outbox == nil {
+		w.outbox = make(chan *batch, 1) // one is in flight at most
+		go w.sendAll(w.outbox)
+	}
+	if w.batch.changes != nil {
+		w.batch.changes.Sending()
+	}
+	w.inFlight = true
+	w.outbox <- w.batch
+}
+
+// sendAll sends batches until the actor has stopped. It runs the actor on
+// what came of each: the next one is often here then, and goes without delay. (A
+// goroutine made for each batch would have to grow its stack through the client
+// library each time.)
+func (w *writer) sendAll(outbox <-chan *batch) {
+	for b := range outbox {
+		w.redis.Send(context.Background(), []*redisio.Call{b.call()})
+		w.actor.Post(returned{b})
+	}
+}
+
+func (w *writer) onReturned(b *batch) {
+	w.inFlight = false
+	w.failAt.At("strict writer: returned")
+	switch verdict := w.takeIn(b); verdict {
+	case ledger.Done, ledger.Refuse, ledger.Unknown:
+		w.conclude(b, verdict)
+		w.failAt.At("strict writer: settled")
+		w.next()
+		return
+	case ledger.Again:
+		w.send()
+		return
+	case ledger.Thaw:
+		w.thaw(b)
+	case ledger.Keep, ledger.Pending:
+	}
+	w.setTrouble(b.call().Err)
+	panic(w.outage.Failed(writerName, b.call().Err))
+}
+
+// takeIn takes in how the last attempt has ended: what that means, and what it
+// shows to be lost. It can be repeated after a panic.
+func (w *writer) takeIn(b *batch) ledger.Verdict {
+	if b.changes == nil {
+		return ledger.OfRead(b.reads)
+	}
+	verdict := b.changes.Ended()
+	if loss := b.changes.Loss; loss != nil {
+		w.observer.DataLost(writerName, loss)
+		b.changes.Loss = nil
+	}
+	return verdict
+}
+
+// conclude ends a batch that need not go again: Redis has answered. It can be
+// repeated after a panic.
+func (w *writer) conclude(b *batch, verdict ledger.Verdict) {
+	switch verdict {
+	case ledger.Done:
+		b.deliver(b.call().Results, w.failAt)
+	case ledger.Refuse:
+		b.fail(verb.NotApplied(b.call().Err))
+	case ledger.Unknown:
+		b.fail(verb.Unknown(b.call().Err))
+	case ledger.Again, ledger.Keep, ledger.Thaw, ledger.Pending:
+		return
+	}
+	w.failAt.At("strict writer: delivered")
+	w.done(b)
+	w.setTrouble(nil)
+	w.outage.Over(writerName, w.observer)
+}
+
+// done lets go of a batch.
+func (w *writer) done(b *batch) {
+	w.batch = nil
+	if b.changes != nil {
+		b.changes.Release()
+	}
+}
+
+// thaw puts the requests of a batch that was not applied back in front.
+func (w *writer) thaw(b *batch) {
+	waiting := b.waiting()
+	for _, r := range waiting {
+		r.Thaw()
+	}
+	w.mu.Lock()
+	w.queue = append(present(waiting), w.queue...)
+	w.mu.Unlock()
+	w.done(b)
+}
+
+// quiet reports whether there is nothing to do.
+func (w *writer) quiet() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.batch == nil && len(w.queue) == 0
+}
+
+// abandon settles what a stopped writer leaves: what may be on its way is
+// unknown, the rest was not applied.
+func (w *writer) abandon() {
+	closed := verb.NotApplied(verb.Hint(verb.ErrClosed, w.lastTrouble()))
+	if b := w.batch; b != nil {
+		b.call().Revoke()
+		waiting := b.taken
+		if !w.inFlight {
+			waiting = b.waiting()
+		}
+		for _, r := range waiting {
+			w.abandonOne(b, r, closed)
+		}
+	}
+	w.mu.Lock()
+	queue := w.queue
+	w.queue, w.closed = nil, true
+	w.mu.Unlock()
+	for _, r := range queue {
+		if !r.Answered() {
+			w.observer.MessageRefused(r.Key, closed)
+		}
+		r.Fail(closed)
+	}
+}
+
+// abandonOne settles a request of the batch that is left.
+func (w *writer) abandonOne(b *batch, r *request.Request, closed error) {
+	err := closed // it was not written, and will not be
+	if !r.Claim() {
+		if !r.Claimed() {
+			return
+		}
+		err = verb.Unknown(verb.Hint(request.ErrStopped, w.lastTrouble()))
+	}
+	r.Held = true // the goroutine that sends the batch may look at it
+	b.report(r, err)
+	r.Settle(verb.Result{Err: err})
+}
+
+// whenIdle returns a channel that is closed once nothing is queued or under way.
+func (w *writer) whenIdle() <-chan struct{} {
+	idle := make(chan struct{})
+	w.mu.Lock()
+	w.idle = idle
+	w.mu.Unlock()
+	w.actor.Post(wake{})
+	return idle
+}

@@ -1,0 +1,136 @@
+package redisio
+
+import (
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Class is what an attempt leaves open.
+type Class uint8
+
+// The classes of an attempt's end.
+const (
+	// Answered: Redis has done what was asked, or the script says why not.
+	Answered Class = iota
+	// Unknown: it may have been done, now or later.
+	Unknown
+	// NotYet: nothing was done, and trying again later may succeed: Redis
+	// could not be reached, is starting, failing over, or busy.
+	NotYet
+	// Refused: nothing was done, and only a change to Redis or to the
+	// client's settings will help: credentials, permissions, memory, disk.
+	Refused
+	// Full: it was refused, for want of memory.
+	Full
+	// Moving: nothing was done, since the keys are being moved to another node of
+	// the cluster, and are not all at one.
+	Moving
+	// NoScript: nothing was done; the script's text has to be sent along.
+	NoScript
+)
+
+// NotApplied reports whether the class rules out that anything was done.
+func (c Class) NotApplied() bool { return c != Answered && c != Unknown }
+
+// notWritten is the script's word for a failure before its first write.
+const notWritten = "NOTWRITTEN "
+
+// replies are the words with which Redis says that it did not run a command.
+// Anything else that Redis may answer counts as Unknown, unless the script says
+// that it was met before its first write: then as Refused.
+var replies = []struct {
+	prefix string
+	class  Class
+}{
+	{"NOSCRIPT", NoScript},
+	{"BUSY", NotYet},
+	{"MOVED", NotYet},
+	{"ASK", NotYet},
+	{"TRYAGAIN", Moving},
+	{"LOADING", NotYet},
+	{"CLUSTERDOWN", NotYet},
+	{"MASTERDOWN", NotYet},
+	{"READONLY", NotYet},
+	{"NOREPLICAS", NotYet},
+	{"ERR max number of clients reached", NotYet},
+	{"CROSSSLOT", Refused},
+	{"NOAUTH", Refused},
+	{"WRONGPASS", Refused},
+	{"NOPERM", Refused},
+	{"OOM", Full},
+	{"MISCONF", Refused},
+	{"ERR unknown command", Refused},
+	{"ERR Error compiling script", Refused},
+	{"ERR AUTH", Refused},
+	{"ERR invalid password", Refused},
+	// NOAUTH of a request of more than ten arguments, or of a long one.
+	{"ERR Protocol error: unauthenticated multibulk length", Refused},
+	{"ERR Protocol error: unauthenticated bulk length", Refused},
+}
+
+// Classify says what the error of one attempt means. It is the only place that
+// reads Redis errors.
+func Classify(err error) Class {
+	if err == nil {
+		return Answered
+	}
+	if isReply(err) {
+		return classifyReply(err.Error())
+	}
+	var network *net.OpError
+	switch {
+	case errors.Is(err, errKept),
+		errors.Is(err, redis.ErrPoolTimeout),
+		errors.Is(err, redis.ErrPoolExhausted),
+		errors.Is(err, redis.ErrClosed),
+		errors.As(err, &network) && network.Op == "dial":
+		return NotYet
+	}
+	return Unknown
+}
+
+func classifyReply(text string) Class {
+	why, before := strings.CutPrefix(text, notWritten)
+	for _, r := range replies {
+		if before && holdsWord(why, r.prefix) || startsWith(text, r.prefix) {
+			return r.class
+		}
+	}
+	if before {
+		return Refused
+	}
+	return Unknown
+}
+
+// isReply reports whether Redis has answered.
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
+
+// holdsWord reports whether text has the word anywhere: Redis before 7.0
+// decorates what a command of a script answers ("@user_script: 68: -OOM …").
+func holdsWord(text, word string) bool {
+	for {
+		at := strings.Index(text, word)
+		if at < 0 {
+			return false
+		}
+		if startsWith(text[at:], word) && (at == 0 || text[at-1] == ' ' || text[at-1] == '-') {
+			return true
+		}
+		text = text[at+len(word):]
+	}
+}
+
+// startsWith reports whether text is prefix, or starts with prefix and a
+// character that ends a word, so that BUSYGROUP is not BUSY.
+func startsWith(text, prefix string) bool {
+	rest, found := strings.CutPrefix(text, prefix)
+	return found && (rest == "" || rest[0] == ' ' || rest[0] == ':' || rest[0] == ',')
+}
+
+func wrongType(err error) bool { return isReply(err) && startsWith(err.Error(), "WRONGTYPE") }

@@ -1,0 +1,186 @@
+package redisio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/distkit/distkit-go/internal/verb"
+	"github.com/redis/go-redis/v9"
+)
+
+// command is an attempt at a call, as go-redis sends it. The client library never
+// sends it a second time: MaxRetries -1 does not stop a ClusterClient, nor a
+// pipeline whose first reply is LOADING or READONLY (go-redis v9.23, error.go
+// shouldRetry), but NoRetry does.
+//
+// It still may be sent more than once: a ClusterClient follows redirections, and a
+// hook of the user's may repeat what it likes. So the command counts for itself
+// what was written and what of it got an answer that rules out that it was
+// applied. That it is being written it learns from an argument of its own (wire),
+// which go-redis marshals when it has a connection, and which nobody else does: a
+// hook that looks at arguments does not make a call leave.
+type command struct {
+	*redis.Cmd
+	call   *Call // nil for a command that is whole
+	args   []any // as last asked for
+	frozen bool  // they have been written, and stay
+
+	written    bool // by now, in any copy
+	waiting    bool // the last copy written has no answer yet
+	unanswered int  // copies before that one which may have been applied
+}
+
+// errKept is why a call was not written: its callers have withdrawn meanwhile, or
+// it was revoked.
+var errKept = errors.New("the call was kept from leaving")
+
+// errNeverWritten is what a hook leaves that answers by itself.
+var errNeverWritten = errors.New("the call was never written: a hook of the client answered it")
+
+func newCommand(ctx context.Context, call *Call) *command {
+	c := &command{call: call}
+	switch call.Task {
+	case Apply, Bare:
+		name, text := call.script()
+		c.Cmd = redis.NewCmd(ctx, name, text, 1, call.At.Name) // Args completes it
+	case Open, Fence:
+		name, text := call.script()
+		c.Cmd = redis.NewCmd(ctx, name, text, 1, call.At.Ledger(call.Writer))
+	case Read:
+		c.Cmd = redis.NewCmd(ctx, "hmget", call.At.Name)
+	case Retire:
+		c.Cmd = redis.NewCmd(ctx, "pexpire", call.At.Ledger(call.Writer))
+	}
+	return c
+}
+
+// script is how the script is called: by its hash, or with its text.
+func (c *Call) script() (name, text string) {
+	s := &apply
+	if c.OverFull {
+		s = &applyOverFull
+	}
+	if c.Text {
+		return "eval", s.text
+	}
+	return "evalsha", s.sha
+}
+
+// NoRetry implements redis.Cmder.
+func (*command) NoRetry() bool { return true }
+
+// Args implements redis.Cmder. Until the command is written the operations are
+// gathered each time, so that who has withdrawn by then is not among them.
+func (c *command) Args() []any {
+	if c.call == nil {
+		return c.Cmd.Args()
+	}
+	if c.frozen {
+		return c.args
+	}
+	call, head := c.call, c.Cmd.Args()
+	if call.Gather != nil && !call.HasLeft() && (call.batch() || call.Task == Read) {
+		call.Ops = call.Gather()
+	}
+	args := append(make([]any, 0, 11+3*len(call.Ops)), head[:2]...)
+	switch call.Task {
+	case Apply:
+		if call.empties() && !call.Unmarked {
+			args = append(args, 3, call.At.Name, call.At.Ledger(call.Writer), call.At.mark)
+		} else {
+			args = append(args, 2, call.At.Name, call.At.Ledger(call.Writer))
+		}
+		args = append(args, wire{c, fmt.Append(nil, call.Seq)}, &call.Nonce, &call.Previous, call.Lifetime.Milliseconds())
+		args = verb.Append(args, call.Ops)
+	case Bare:
+		args = append(args, 1, call.At.Name, wire{c, []byte("bare")}, 0, 0, 0)
+		args = verb.Append(args, call.Ops)
+	case Open:
+		args = append(args, head[2:]...)
+		args = append(args, wire{c, []byte("open")}, &call.Previous, 0, call.Lifetime.Milliseconds())
+	case Fence:
+		args = append(args, head[2:]...)
+		args = append(args, wire{c, []byte("fence")}, 0, 0, call.Lifetime.Milliseconds())
+	case Read:
+		args[1] = wire{c, []byte(call.At.Name)}
+		for i := range call.Ops {
+			args = append(args, &call.Ops[i].Key)
+		}
+	case Retire:
+		args = append(args, wire{c, fmt.Append(nil, retiredLifetime.Milliseconds())})
+	}
+	c.args = args
+	return args
+}
+
+// wire is an argument by which a command learns that it is being written.
+type wire struct {
+	c    *command
+	text []byte
+}
+
+// MarshalBinary implements encoding.BinaryMarshaler.
+func (w wire) MarshalBinary() ([]byte, error) {
+	if !w.c.call.leave() {
+		return nil, errKept
+	}
+	w.c.frozen, w.c.written = true, true
+	if w.c.waiting {
+		w.c.unanswered++
+	}
+	w.c.waiting = true
+	return w.text, nil
+}
+
+// String shows the argument to hooks that print.
+func (w wire) String() string { return string(w.text) }
+
+// SetErr implements redis.Cmder: go-redis tells it how each copy ended.
+func (c *command) SetErr(err error) {
+	c.Cmd.SetErr(err)
+	if err != nil && c.waiting {
+		if isReply(err) && Classify(err).NotApplied() {
+			c.waiting = false
+		}
+	}
+}
+
+// reply says how the attempt ended.
+func (c *command) reply() Reply {
+	value, err := c.Result()
+	if err == nil && !c.written {
+		err = errNeverWritten
+	}
+	if err != nil && c.call.Task == Read && wrongType(err) {
+		r := Reply{Status: Done, Results: make([]verb.Result, len(c.call.Ops))}
+		verb.Fail(r.Results, verb.WrongType)
+		return r
+	}
+	if err != nil {
+		r := Reply{Class: Classify(err), Err: err}
+		switch {
+		case !c.written: // whatever it is, nothing has been done
+			if r.Class == Unknown {
+				r.Class = NotYet
+			}
+		case c.waiting || c.unanswered > 0:
+			r.Class = Unknown
+		}
+		return r
+	}
+	var r Reply
+	switch c.call.Task {
+	case Retire:
+		return r
+	case Read:
+		r, err = c.call.readFields(value)
+	case Apply, Bare, Open, Fence:
+		text, _ := value.(string)
+		r, err = c.call.read(text, c.call.Results[:0])
+	}
+	if err != nil {
+		return Reply{Class: Unknown, Err: err}
+	}
+	return r
+}

@@ -1,0 +1,49 @@
+package redisio
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Container is where counters live in Redis: a hash, and beside it, in its slot,
+// the ledgers of those who write to it and the mark of who emptied it.
+type Container struct {
+	Name    string // of the hash, field -> decimal int64
+	ledgers string // what the names of its ledgers start with
+	mark    string
+}
+
+// NewContainer names the container of one kind of counters ("strict_counter" or
+// "lax_counter") under a prefix, as the Rust crate distkit does, so that both
+// count on the same keys. All other names start with the prefix too, so that an
+// ACL of ~<prefix>:* suffices, and hash to the container's slot: its whole name is
+// their hash tag, unless the prefix has one, which decides for all of them.
+func NewContainer(prefix, kind string) *Container {
+	name := prefix + ":" + kind
+	of, tag := prefix+":", ":{"+name+"}"
+	if strings.Contains(prefix, "{") && !tagged(prefix) {
+		// It would open the tag too soon: the tag comes first, at the price of the prefix.
+		of, tag = "{"+name+"}:", ""
+	}
+	return &Container{Name: name, ledgers: of + "writer" + tag + ":", mark: of + "cleared" + tag}
+}
+
+// Ledger is the name of a writer's ledger.
+func (c *Container) Ledger(writer string) string { return c.ledgers + writer }
+
+// CheckPrefix refuses a prefix whose ledgers could not share its containers'
+// slot: one that holds a '}' which closes no hash tag.
+func CheckPrefix(prefix string) error {
+	if strings.Contains(prefix, "}") && !tagged(prefix) {
+		return fmt.Errorf("prefix %q holds a '}' that closes no hash tag: use no braces, or a pair around the part that decides the cluster slot, as in {tag}", prefix)
+	}
+	return nil
+}
+
+// tagged reports whether Redis hashes a part of the key only: the part between
+// the first '{' and the first '}' after it, unless that is empty
+// (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
+func tagged(key string) bool {
+	open := strings.IndexByte(key, '{')
+	return open >= 0 && strings.IndexByte(key[open+1:], '}') > 0
+}

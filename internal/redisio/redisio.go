@@ -1,0 +1,114 @@
+// Package redisio is the one gateway to Redis: it writes calls, reads the
+// replies, and says of each attempt what it leaves open. What to do next is the
+// ledger's decision.
+//
+// A batch goes as one call of lua/apply.lua, which applies it once however often
+// it is sent; a batch of reads as a plain HMGET. Several calls share one pipeline,
+// one round trip. No command of ours is ever sent again by the client library
+// (see command).
+package redisio
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/distkit/distkit-go/lua"
+	"github.com/redis/go-redis/v9"
+)
+
+// Sender makes one attempt at each of the calls, in one round trip, and fills in
+// how each ended. It is the seam by which writers are tested without a server.
+type Sender interface {
+	// Send returns when all attempts have ended. The context bounds the wait only
+	// as far as the client honours it.
+	Send(ctx context.Context, calls []*Call)
+}
+
+// MaxReads bounds the reads of one call: one HMGET.
+const MaxReads = 1000
+
+// retiredLifetime is what a ledger has left that is needed no more.
+const retiredLifetime = time.Minute
+
+// markLifetime is how long the mark of an emptied container lives; the script has
+// it too. Writers that were idle for longer take the container for lost.
+const markLifetime = 7 * 24 * time.Hour
+
+// script is a text that Redis runs, and its hash, by which Redis knows it.
+type script struct{ text, sha string }
+
+func newScript(text string) script {
+	sum := sha1.Sum([]byte(text))
+	return script{text, hex.EncodeToString(sum[:])}
+}
+
+var (
+	apply = newScript(lua.Apply)
+	// applyOverFull is the same, but Redis 7.0 and later run it when memory is full
+	// (https://redis.io/docs/latest/develop/programmability/eval-intro/#script-flags).
+	applyOverFull = newScript("#!lua flags=allow-oom\n" + lua.Apply)
+)
+
+// client is a Sender over a go-redis client.
+type client struct{ redis.UniversalClient }
+
+// New returns the Sender of a client. It is safe for concurrent use.
+func New(c redis.UniversalClient) Sender { return client{c} }
+
+// Send implements Sender.
+func (c client) Send(ctx context.Context, calls []*Call) {
+	cmds := make([]*command, len(calls))
+	for i, call := range calls {
+		cmds[i] = newCommand(ctx, call)
+	}
+	c.exec(ctx, cmds)
+	var vanished []*Call
+	var marks []*command
+	for i, call := range calls {
+		call.Reply = cmds[i].reply()
+		if call.Vanished() {
+			vanished = append(vanished, call)
+			marks = append(marks, &command{Cmd: redis.NewCmd(ctx, "pttl", call.At.mark)})
+		}
+	}
+	c.exec(ctx, marks)
+	for i, call := range vanished {
+		if left, err := marks[i].Int64(); err == nil && left >= 0 {
+			call.Emptied = true
+			call.EmptiedAgo = markLifetime - time.Duration(left)*time.Millisecond
+		}
+	}
+}
+
+// exec runs the commands; each then holds its own reply or error. A panic of a
+// hook of the client is an error: the fate of what was sent is open.
+func (c client) exec(ctx context.Context, cmds []*command) {
+	if len(cmds) == 0 {
+		return
+	}
+	var err error
+	func() {
+		defer func() {
+			if reason := recover(); reason != nil {
+				err = fmt.Errorf("panic while calling redis: %v", reason)
+			}
+		}()
+		if len(cmds) == 1 {
+			err = c.Process(ctx, cmds[0])
+			return
+		}
+		pipe := c.Pipeline()
+		for _, cmd := range cmds {
+			_ = pipe.Process(ctx, cmd) // only queues
+		}
+		_, err = pipe.Exec(ctx)
+	}()
+	for _, cmd := range cmds { // an error that go-redis does not give to each command
+		if err != nil && cmd.Err() == nil && cmd.Val() == nil {
+			cmd.SetErr(err)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+// Package verb is the vocabulary of counters: what an operation is, how it is
+// written for the batch script and how its answer is read, and the ways in which
+// it can fail. A verb is a row of the table in table.go; its other half is the
+// row of the same code in lua/apply.lua. The root package's public messages and
+// errors translate to and from it.
+package verb
+
+// Kind says what an operation does to its counter.
+type Kind uint8
+
+// The kinds. The zero Kind is none of them.
+const (
+	None  Kind = iota
+	Get        // read
+	Inc        // add N
+	Dec        // subtract N
+	Set        // assign N
+	Del        // delete; answers the value it had
+	IncIf      // add N if the condition holds
+	SetIf      // assign N if the condition holds
+	Clear      // delete every counter of the container
+)
+
+// Conditional reports whether the kind carries a condition and answers a change.
+func (k Kind) Conditional() bool { return table[k].answer == change }
+
+// Reads reports whether the kind changes nothing.
+func (k Kind) Reads() bool { return table[k].effect == reads }
+
+// Frees reports whether the kind can only make the container smaller.
+func (k Kind) Frees() bool { return table[k].effect == frees }
+
+// Op is one operation on one counter.
+type Op struct {
+	Kind Kind
+	N    int64
+	If   Cond
+}
+
+// Keyed is an operation and its key, as a batch carries it.
+type Keyed struct {
+	Key string
+	Op
+	// Silent marks an Inc of which the value is not needed. It saves Redis a
+	// third of the work where the batch is of increments only, the silent ones
+	// last; elsewhere an operation may answer its value all the same.
+	Silent bool
+}
+
+// Result is what an operation answers. N is the value (for Del the value it
+// had); Old and Applied have a meaning for conditional kinds only. A silent Inc
+// was applied and has no N. With Err set, the rest has no meaning.
+type Result struct {
+	N, Old  int64
+	Applied bool
+	Silent  bool
+	Err     error
+}
+
+// Fail gives every result the same error.
+func Fail(results []Result, err error) []Result {
+	for i := range results {
+		results[i] = Result{Err: err}
+	}
+	return results
+}
+
+// Cmp is a comparator of a condition.
+type Cmp uint8
+
+// The comparators. The zero Cmp is none of them.
+const (
+	noCmp Cmp = iota
+	Always
+	Eq
+	Ne
+	Lt
+	Le
+	Gt
+	Ge
+)
+
+// Cond compares a counter's current value with N.
+type Cond struct {
+	Cmp Cmp
+	N   int64
+}
+
+// Valid reports whether c has a comparator; the zero Cond has none.
+func (c Cond) Valid() bool { return c.Cmp >= Always && c.Cmp <= Ge }
+
+// Holds reports whether the condition holds for the value v.
+func (c Cond) Holds(v int64) bool {
+	switch c.Cmp {
+	case Always:
+		return true
+	case Eq:
+		return v == c.N
+	case Ne:
+		return v != c.N
+	case Lt:
+		return v < c.N
+	case Le:
+		return v <= c.N
+	case Gt:
+		return v > c.N
+	case Ge:
+		return v >= c.N
+	case noCmp:
+	}
+	return false
+}
+
+// Add returns a + b, and whether the sum is an int64.
+func Add(a, b int64) (int64, bool) {
+	sum := a + b
+	return sum, (sum > a) == (b > 0)
+}
+
+// Sub returns a - b, and whether the difference is an int64; it holds for
+// every b, math.MinInt64 included, which has no negation.
+func Sub(a, b int64) (int64, bool) {
+	diff := a - b
+	return diff, (diff < a) == (b > 0)
+}
