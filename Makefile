@@ -2,9 +2,6 @@ GOLANGCI_LINT_VERSION := v2.15.0
 # The version is in the name, so that another version is another file to make.
 GOLANGCI_LINT := $(CURDIR)/.tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
-# The benchmarks are a module of their own: what they need, users do not get.
-MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod))
-
 GOTESTFLAGS ?=
 ARGS ?=
 
@@ -23,12 +20,12 @@ demo: ## Run the demo
 	go run ./cmd/demo $(ARGS)
 
 .PHONY: test
-test: ## Run all tests
-	scripts/with-redis go test -count=1 $(GOTESTFLAGS) ./...
+test: ## Run all tests, the fault suite's and the benchmarks' own too
+	scripts/with-redis scripts/each-module go test -count=1 $(GOTESTFLAGS) ./...
 
 .PHONY: test-race
 test-race: ## Run all tests under the race detector
-	scripts/with-redis go test -race -count=1 $(GOTESTFLAGS) ./...
+	scripts/with-redis scripts/each-module go test -race -count=1 $(GOTESTFLAGS) ./...
 
 .PHONY: bench
 bench: ## Measure against the rivals, about a quarter of an hour; writes bench/results
@@ -42,7 +39,8 @@ bench-check: ## Measure a short form, and fail if ratios are worse than bench/re
 lint: $(GOLANGCI_LINT) ## Check format, go vet and golangci-lint
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then \
 		echo 'gofmt -w these:' >&2; echo "$$files" >&2; exit 1; fi
-	@set -e; for module in $(MODULES); do (set -x; cd $$module; go vet ./...; $(GOLANGCI_LINT) run ./...); done
+	scripts/each-module go vet ./...
+	scripts/each-module $(GOLANGCI_LINT) run ./...
 
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)

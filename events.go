@@ -127,9 +127,9 @@ func (e DataLost) String() string {
 		return fmt.Sprintf("Redis lost all %s counters (evicted, expired, flushed, or deleted by another program): %d batches were acknowledged since they were last whole%s", e.Writer, e.Acknowledged, since)
 	case LedgerGone:
 		return fmt.Sprintf("Redis lost the ledger of the %s writer (evicted or expired) while a batch was in doubt; the counters are there, up to batch %d%s", e.Writer, e.Acknowledged, since)
-	default:
-		return fmt.Sprintf("Redis went back to an earlier state: it had acknowledged batch %d of the %s writer and now knows of batch %d%s", e.Acknowledged, e.Writer, e.Found, since)
+	case RolledBack:
 	}
+	return fmt.Sprintf("Redis went back to an earlier state: it had acknowledged batch %d of the %s writer and now knows of batch %d%s", e.Acknowledged, e.Writer, e.Found, since)
 }
 
 func (e ChangeRefused) String() string {

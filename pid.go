@@ -31,11 +31,15 @@ func (p PID) send(m Message) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	o, err := decode(m)
-	if err != nil {
+	taken := false
+	if inc, ok := m.(Inc); ok {
+		taken = p.counter.space.Add(p.key.name, inc.N) // what there is most of
+	} else if o, err := decode(m); err != nil {
 		return err
+	} else {
+		taken = p.counter.space.Send(p.key.name, o)
 	}
-	if !p.counter.space.Send(p.key.name, o) {
+	if !taken {
 		return notApplied(ErrClosed)
 	}
 	return nil

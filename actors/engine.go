@@ -103,8 +103,8 @@ func (e *Engine) newLax(name string) mode {
 func (e *Engine) spaces() []mode {
 	var made []mode
 	for _, s := range []*Space{e.strict, &e.lax.Space} {
-		if m := s.mode.Load(); m != nil {
-			made = append(made, *m)
+		if s.made.Load() {
+			made = append(made, s.mode)
 		}
 	}
 	return made

@@ -19,6 +19,8 @@ type mode interface {
 	DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result
 	// Send carries out one that nobody waits for; false if the space is closed.
 	Send(key string, o verb.Op) bool
+	// Add is Send for what there is most of: an increment by n.
+	Add(key string, n int64) bool
 	// Ask carries out one whose outcome goes to reply; false if the space is closed.
 	Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) bool
 	// Clear deletes every counter.
@@ -45,26 +47,23 @@ type Space struct {
 	engine *Engine
 	name   string // of the container, after the prefix
 	make   func(name string) mode
-	mode   atomic.Pointer[mode] // nil until it is used
+	made   atomic.Bool // mode is there, for good
+	mode   mode        // set once, under engine.mu
 }
 
 // live is the space at work; nil if it was never used and the engine is closed.
 func (s *Space) live() mode {
-	if m := s.mode.Load(); m != nil {
-		return *m
+	if s.made.Load() {
+		return s.mode
 	}
 	e := s.engine
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if m := s.mode.Load(); m != nil {
-		return *m
+	if !s.made.Load() && !e.closed.Load() {
+		s.mode = s.make(s.name)
+		s.made.Store(true)
 	}
-	if e.closed.Load() {
-		return nil
-	}
-	m := s.make(s.name)
-	s.mode.Store(&m)
-	return m
+	return s.mode
 }
 
 // begin is live for a caller with a context: an error if that has ended.
@@ -106,6 +105,13 @@ func (s *Space) Send(key string, o verb.Op) bool {
 	return m != nil && m.Send(key, o)
 }
 
+// Add increments a counter for somebody who waits for nothing; false if the
+// engine is closed.
+func (s *Space) Add(key string, n int64) bool {
+	m := s.live()
+	return m != nil && m.Add(key, n)
+}
+
 // Clear deletes every counter.
 func (s *Space) Clear(ctx context.Context) error {
 	m, err := s.begin(ctx)
@@ -131,6 +137,8 @@ func (s *Space) take(key string, message any, reply func(any)) {
 	taken := false
 	switch m := s.live(); {
 	case err != nil || m == nil:
+	case reply == nil && o.Kind == verb.Inc:
+		taken = m.Add(key, o.N)
 	case reply == nil:
 		taken = m.Send(key, o)
 	default:
@@ -152,17 +160,9 @@ func (s *Space) take(key string, message any, reply func(any)) {
 // LaxSpace is a space of lax counters, of which there is more to ask.
 type LaxSpace struct{ Space }
 
-// laxMode is what only lax counters do.
-type laxMode interface {
-	Add(key string, n int64) bool
+// viewer is what only lax counters do.
+type viewer interface {
 	View(ctx context.Context, key string) (request.View, error)
-}
-
-// Add increments a counter for somebody who waits for nothing; false if the
-// engine is closed.
-func (s *LaxSpace) Add(key string, n int64) bool {
-	m, ok := s.live().(laxMode)
-	return ok && m.Add(key, n)
 }
 
 // View returns what a key knows. It waits, within ctx, only for the first read of
@@ -172,5 +172,5 @@ func (s *LaxSpace) View(ctx context.Context, key string) (request.View, error) {
 	if err != nil {
 		return request.View{}, err
 	}
-	return m.(laxMode).View(ctx, key)
+	return m.(viewer).View(ctx, key)
 }

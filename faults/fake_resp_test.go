@@ -18,23 +18,56 @@ type fakeRequest []string
 // name is the command's name in lower case.
 func (r fakeRequest) name() string { return strings.ToLower(r[0]) }
 
-// fakeBatch is a call of the batch script, as it came.
+// fakeCall is a call of the batch script, as it came.
+type fakeCall struct {
+	keys, args []string
+}
+
+// task is what the call says to do: a number, or a word.
+func (c fakeCall) task() string {
+	if len(c.args) == 0 {
+		return ""
+	}
+	return c.args[0]
+}
+
+// call reads a call of a script; false if the request is none.
+func (r fakeRequest) call() (fakeCall, bool) {
+	if name := r.name(); name != "evalsha" && name != "eval" || len(r) < 4 {
+		return fakeCall{}, false
+	}
+	keys, err := strconv.Atoi(r[2])
+	if err != nil || keys < 1 || len(r) < 3+keys {
+		return fakeCall{}, false
+	}
+	return fakeCall{r[3 : 3+keys], r[3+keys:]}, true
+}
+
+// fakeBatch is a batch that a call of the script carries.
 type fakeBatch struct {
 	container, ledger string
-	seq               int64
-	ttl               string
+	seq               int64 // 0: bare
+	nonce, previous   string
 	ops               []string // the operations' codes and arguments; none if every caller had left
 	told              int      // how many increments answer a value; -1 where every operation does
 }
 
-// batch reads a call of the batch script; false if the request is none.
+// batch reads the batch of a call; false if the request carries none.
 func (r fakeRequest) batch() (fakeBatch, bool) {
-	if name := r.name(); name != "evalsha" && name != "eval" || len(r) < 7 {
+	c, ok := r.call()
+	if !ok || len(c.args) < 5 {
 		return fakeBatch{}, false
 	}
-	seq, err := strconv.ParseInt(r[5], 10, 64)
-	b := fakeBatch{r[3], r[4], seq, r[6], r[7:], -1}
-	if len(b.ops) > 1 && b.ops[0] == "+" && err == nil {
+	b := fakeBatch{container: c.keys[0], nonce: c.args[1], previous: c.args[2], ops: c.args[5:], told: -1}
+	var err error
+	if c.task() != "bare" {
+		b.seq, err = strconv.ParseInt(c.task(), 10, 64)
+		if err != nil || len(c.keys) < 2 {
+			return fakeBatch{}, false
+		}
+		b.ledger = c.keys[1]
+	}
+	if len(b.ops) > 1 && b.ops[0] == "+" {
 		b.told, err = strconv.Atoi(b.ops[1])
 		b.ops = fakePairs(b.ops[2:])
 	}
@@ -44,7 +77,7 @@ func (r fakeRequest) batch() (fakeBatch, bool) {
 // fakePairs writes the fields and numbers of increments in the long form.
 func fakePairs(pairs []string) []string {
 	var long []string
-	for at := 0; at < len(pairs); at += 2 {
+	for at := 0; at+1 < len(pairs); at += 2 {
 		long = append(long, "i", pairs[at], pairs[at+1])
 	}
 	return long
@@ -52,6 +85,11 @@ func fakePairs(pairs []string) []string {
 
 // content is what a batch does, to compare batches by.
 func (b fakeBatch) content() string { return strings.Join(b.ops, " ") }
+
+// identity is by which Redis tells a batch from every other.
+func (b fakeBatch) identity() string {
+	return fmt.Sprintf("%s %d %s after %s", b.ledger, b.seq, b.nonce, b.previous)
+}
 
 var errFakeProtocol = errors.New("the client sent something else than an array of bulk strings")
 

@@ -1,224 +1,324 @@
-// The fake Redis's data, and lua/apply.lua once more, in Go. TestFakeScript
-// holds it against the real one.
+// lua/apply.lua once more, in Go. TestFakeScript holds it against the real one: its
+// head says what arguments and answers mean.
 package faults_test
 
 import (
-	"crypto/sha1"
-	"encoding/hex"
 	"fmt"
-	"maps"
 	"math"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// fakeData is what a fake Redis holds. Its server guards it.
-type fakeData struct {
-	hashes  map[string]map[string]int64
-	ledgers map[string]fakeLedger
-	scripts map[string]bool // the scripts it knows, by their SHA-1
+// fakeScript is one run of the script.
+type fakeScript struct {
+	*fakeData
+	args     []string
+	overFull bool // it runs in spite of full memory
+	wrote    bool // it has begun to write
+
+	container, ledger, mark string
+	before                  int
+	freed                   bool
+	out                     []string
+	answer                  string
 }
 
-// fakeLedger is what the script keeps of a writer's last batch.
-type fakeLedger struct {
-	seq     int64
-	results string
-	expires time.Time
-}
-
-func newFakeData() *fakeData {
-	return &fakeData{hashes: map[string]map[string]int64{}, ledgers: map[string]fakeLedger{}, scripts: map[string]bool{}}
-}
-
-// clone copies counters and ledgers, as a replica or a backup would hold them.
-func (d *fakeData) clone() *fakeData {
-	c := newFakeData()
-	for name, hash := range d.hashes {
-		c.hashes[name] = maps.Clone(hash)
+// arg is ARGV[n], "" where there is none.
+func (s *fakeScript) arg(n int) string {
+	if n > len(s.args) {
+		return ""
 	}
-	maps.Copy(c.ledgers, d.ledgers)
-	return c
+	return s.args[n-1]
 }
 
-const fakeNoScript = "NOSCRIPT No matching script. Please use EVAL."
+// run is the whole script: its answer, or why nothing was written.
+func (s *fakeScript) run(keys []string) (failure string) {
+	switch s.arg(1) {
+	case "open":
+		s.answer = "O"
+		return s.set(keys[0], "0 "+s.arg(2), s.arg(4), true)
+	case "fence":
+		return s.fence(keys[0])
+	}
+	keys = append(slices.Clip(keys), "", "") // which are then none
+	s.container, s.ledger, s.mark = keys[0], keys[1], keys[2]
+	s.before = s.exists(s.container)
+	if s.arg(1) != "bare" {
+		if failure := s.compare(); failure != "" || s.answer != "" {
+			return failure
+		}
+	}
+	count, ok := fakeNumber(s.arg(5))
+	if !ok {
+		return "ERR the number of operations is missing"
+	}
+	if s.arg(6) == "+" {
+		return s.increments(count)
+	}
+	return s.operations(count)
+}
 
-// do executes a command and returns the encoded reply.
-func (d *fakeData) do(r fakeRequest) string {
-	switch name := r.name(); name {
-	case "eval", "evalsha":
-		sha := r[1]
-		if name == "eval" {
-			sum := sha1.Sum([]byte(r[1]))
-			sha = hex.EncodeToString(sum[:])
-			d.scripts[sha] = true
-		}
-		if !d.scripts[sha] {
-			return fakeError(fakeNoScript)
-		}
-		if len(r) == 7 && r[5] == "fence" {
-			return fakeBulk(d.fence(r[4], r[6]))
-		}
-		b, ok := r.batch()
-		if !ok {
-			return fakeError("ERR wrong arguments of the batch script")
-		}
-		return fakeBulk(d.apply(b))
-	case "hmget":
-		fields := make([]string, 0, len(r))
-		for _, field := range r[2:] {
-			reply := fakeNone
-			if n, found := d.hashes[r[1]][field]; found {
-				reply = fakeBulk(strconv.FormatInt(n, 10))
-			}
-			fields = append(fields, reply)
-		}
-		return fakeArray(fields...)
-	case "pexpire":
-		l, found := d.ledger(r[1])
-		ms, err := strconv.ParseInt(r[2], 10, 64)
-		if err != nil {
-			return fakeError("ERR value is not an integer or out of range")
-		}
-		if !found {
-			return ":0\r\n"
-		}
-		l.expires = time.Now().Add(time.Duration(ms) * time.Millisecond)
-		d.ledgers[r[1]] = l
-		return ":1\r\n"
-	case "hello":
-		return fakeArray(fakeBulk("proto"), ":2\r\n")
-	case "ping":
-		return "+PONG\r\n"
-	case "command":
-		return fakeArray()
-	case "client", "asking":
-		return fakeOK
+// fakeFence is how a ledger begins that lets nothing pass.
+const fakeFence = "9007199254740991 0 "
+
+func (s *fakeScript) fence(ledger string) (failure string) {
+	held, found, err := s.get(ledger)
+	switch fenced, is := strings.CutPrefix(held, fakeFence); {
+	case err != "":
+		return err
+	case !found:
+		held = "-"
+	case is:
+		held = fenced
 	default:
-		return fakeError("ERR unknown command '" + r[0] + "'")
+		failure = s.set(ledger, fakeFence+held, s.arg(4), false)
 	}
+	s.answer = "F- " + held
+	return failure
 }
 
-// ledger returns a ledger that has not expired.
-func (d *fakeData) ledger(name string) (fakeLedger, bool) {
-	l, found := d.ledgers[name]
-	if found && time.Now().After(l.expires) {
-		delete(d.ledgers, name)
-		return fakeLedger{}, false
+var fakeLedger = regexp.MustCompile(`(?s)^([0-9]+) ([0-9]+) ?(.*)$`)
+
+// compare looks at the ledger. It answers if the batch is not the next one.
+func (s *fakeScript) compare() (failure string) {
+	held, found, err := s.get(s.ledger)
+	if err != "" {
+		return err
 	}
-	return l, found
+	if !found {
+		s.answer = fmt.Sprintf("G%d -", s.before)
+		return ""
+	}
+	number, ok := fakeNumber(s.arg(1))
+	parts := fakeLedger.FindStringSubmatch(held)
+	if !ok || parts == nil {
+		return "no batch number, or no ledger: " + held[:min(len(held), 40)]
+	}
+	last, _ := fakeNumber(parts[1])
+	switch {
+	case number == last && parts[2] == s.arg(2):
+		s.answer = fmt.Sprintf("R%d %s", s.before, parts[3])
+	case last < number-1:
+		s.answer = fmt.Sprintf("G%d %.0f", s.before, last)
+	case last >= number || parts[2] != s.arg(3):
+		s.answer = fmt.Sprintf("X%d", s.before)
+	}
+	return ""
 }
 
-// apply is the script: see lua/apply.lua for arguments and results.
-func (d *fakeData) apply(b fakeBatch) string {
-	l, _ := d.ledger(b.ledger)
-	if b.seq == l.seq {
-		return "R " + l.results
+// opened is the batch's first write.
+func (s *fakeScript) opened() (failure string) {
+	if s.arg(1) == "bare" {
+		return ""
 	}
-	if b.seq != l.seq+1 {
-		return fmt.Sprintf("G %d", l.seq)
+	failure = s.set(s.ledger, s.arg(1)+" "+s.arg(2), s.arg(4), false)
+	if failure == "" {
+		s.applied[s.ledger+" "+s.arg(1)+" "+s.arg(2)]++
 	}
-	if d.hashes[b.container] == nil {
-		d.hashes[b.container] = map[string]int64{}
-	}
-	hash := d.hashes[b.container]
-	var results []string
-	for rest := b.ops; len(rest) > 0; {
-		size := fakeOpSizes[rest[0]]
-		results = append(results, fakeOp(hash, rest[:size]))
-		rest = rest[size:]
-	}
-	if b.told >= 0 && b.told < len(results) {
-		results = fakeSilent(results, b.told)
-	}
-	l = fakeLedger{b.seq, strings.Join(results, " "), fakeExpiry(b.ttl)}
-	d.ledgers[b.ledger] = l
-	return "A " + l.results
+	return failure
 }
 
-// fakeSilent leaves out what the increments behind the first told ones answer, but
-// for their errors.
-func fakeSilent(results []string, told int) []string {
-	short := results[:told:told]
-	for i, result := range results[told:] {
-		if result[0] == '!' {
-			short = append(short, fmt.Sprint(told+i+1, result))
+const fakeMarkLifetime = "604800000"
+
+func (s *fakeScript) finish() {
+	kept := s.before
+	if s.before == 0 || s.freed {
+		kept = s.exists(s.container)
+		if s.mark != "" && kept == 0 {
+			_ = s.set(s.mark, "", fakeMarkLifetime, false)
 		}
 	}
-	return append(short, ".")
-}
-
-// fakeFence is the number at which a ledger lets nothing pass.
-const fakeFence = 1<<53 - 1
-
-// fence is the script with "fence" for a number.
-func (d *fakeData) fence(ledger, ttl string) string {
-	l, _ := d.ledger(ledger)
-	if l.seq != fakeFence {
-		l = fakeLedger{fakeFence, fmt.Sprintf("%d %s", l.seq, l.results), fakeExpiry(ttl)}
-		d.ledgers[ledger] = l
+	results := fmt.Sprintf(" %d %s", kept, strings.Join(s.out, " "))
+	if s.ledger != "" {
+		s.appendTo(s.ledger, results)
 	}
-	return "F " + l.results
+	s.answer = fmt.Sprintf("A%d%s", s.before, results)
 }
 
-func fakeExpiry(ttl string) time.Time {
-	ms, _ := strconv.ParseInt(ttl, 10, 64)
-	return time.Now().Add(time.Duration(ms) * time.Millisecond)
+// increments carries out the short form.
+func (s *fakeScript) increments(count float64) (failure string) {
+	silent, ok := fakeNumber(s.arg(7))
+	stop := len(s.args)
+	if !ok || silent < 0 || silent > count || float64(stop) != 7+2*count {
+		return fmt.Sprintf("ERR %.14g increments do not have %d arguments", count, stop)
+	}
+	if failure := s.opened(); failure != "" {
+		return failure
+	}
+	told := 8 + 2*int(silent)
+	for at := 8; at <= stop; at += 2 {
+		sum, err := s.hincrby(s.container, s.arg(at), s.arg(at+1))
+		switch {
+		case at < told && err == "":
+			s.out = append(s.out, strconv.FormatInt(sum, 10))
+		case at < told:
+			s.out = append(s.out, fakeFailed(err))
+		case err != "":
+			s.out = append(s.out, fmt.Sprint((at-6)/2, fakeFailed(err)))
+		}
+	}
+	if told < stop {
+		s.out = append(s.out, ".")
+	}
+	s.finish()
+	return ""
 }
 
-// fakeOpSizes are how many arguments an operation has, its code included.
-var fakeOpSizes = map[string]int{"i": 3, "m": 2, "g": 2, "s": 3, "d": 2, "c": 1, "I": 5, "S": 5}
+// fakeOperands are the operands of each verb: a field, a number, a comparator.
+var fakeOperands = map[string]string{
+	"g": "f", "i": "fn", "s": "fn", "d": "f", "m": "f", "c": "", "I": "fncn", "S": "fncn",
+}
 
-// fakeOp carries out one operation and returns its result.
-func fakeOp(hash map[string]int64, args []string) string {
-	if args[0] == "c" {
-		clear(hash)
+var fakeNoWord = regexp.MustCompile(`[^0-9A-Za-z]`)
+
+// operations looks at every operation, and then carries them out.
+func (s *fakeScript) operations(count float64) (failure string) {
+	seen := 0
+	for at := 6; at <= len(s.args); seen++ {
+		code := s.arg(at)
+		operands, known := fakeOperands[code]
+		if !known {
+			return "ERR unknown verb " + fakeNoWord.ReplaceAllString(code[:min(len(code), 20)], "?")
+		}
+		for i, kind := range operands {
+			if at+1+i > len(s.args) || !fakeFits(kind, s.arg(at+1+i)) {
+				return fmt.Sprintf("ERR operand %d of verb %s is missing or wrong", i+1, code)
+			}
+		}
+		at += 1 + len(operands)
+	}
+	if float64(seen) != count {
+		return fmt.Sprintf("ERR %d operations are not the number announced", seen)
+	}
+	if failure := s.opened(); failure != "" {
+		return failure
+	}
+	for at := 6; at <= len(s.args); {
+		end := at + 1 + len(fakeOperands[s.arg(at)])
+		s.out = append(s.out, s.operation(s.args[at-1:end-1]))
+		at = end
+	}
+	s.finish()
+	return ""
+}
+
+func fakeFits(kind rune, operand string) bool {
+	switch kind {
+	case 'n':
+		return fakeInteger(operand)
+	case 'c':
+		return len(operand) == 1 && strings.Contains("*=!<l>g", operand)
+	default:
+		return true
+	}
+}
+
+// operation carries out one operation and returns its result.
+func (s *fakeScript) operation(op []string) string {
+	code, old := op[0], ""
+	if code != "c" && code != "i" && code != "s" {
+		var failure string
+		if old, failure = s.value(op[1]); failure != "" {
+			return failure
+		}
+	}
+	switch code {
+	case "g":
+		return old
+	case "i":
+		return s.add(op[1], op[2])
+	case "s":
+		return s.assign(op[1], op[2])
+	case "d":
+		if err := s.hdel(s.container, op[1]); err != "" {
+			return fakeFailed(err)
+		}
+		s.freed = true
+		return old
+	case "m":
+		if old[0] != '-' {
+			return "!O"
+		}
+		s.add(op[1], strconv.Itoa(math.MaxInt64))
+		return s.add(op[1], "1")
+	case "c":
+		if _, err := s.hash(s.container); err != "" {
+			return fakeFailed(err)
+		}
+		s.unlink(s.container)
+		s.freed = true
 		return "0"
 	}
-	field, n := args[1], int64(0)
-	if len(args) > 2 {
-		n, _ = strconv.ParseInt(args[2], 10, 64)
+	return s.change(old, op)
+}
+
+// change carries out a conditional operation.
+func (s *fakeScript) change(old string, op []string) string {
+	v, _ := strconv.ParseInt(old, 10, 64)
+	than, _ := strconv.ParseInt(op[4], 10, 64)
+	if !fakeHolds(v, op[3], than) {
+		return old + ":"
 	}
-	old := hash[field]
-	text := func(n int64) string { return strconv.FormatInt(n, 10) }
-	add := func(n int64) string {
-		sum := old + n
-		if (sum > old) != (n > 0) && n != 0 {
-			return "!O"
-		}
-		hash[field] = sum
-		return text(sum)
+	result := ""
+	if op[0] == "S" {
+		result = s.assign(op[1], op[2])
+	} else {
+		result = s.add(op[1], op[2])
 	}
-	switch args[0] {
-	case "i":
-		return add(n)
-	case "m":
-		if old >= 0 {
-			return "!O"
-		}
-		hash[field] = old - math.MinInt64
-		return text(hash[field])
-	case "g":
-		return text(old)
-	case "s":
-		hash[field] = n
-		return text(n)
-	case "d":
-		delete(hash, field)
-		return text(old)
+	if result[0] == '!' {
+		return result
 	}
-	than, _ := strconv.ParseInt(args[4], 10, 64)
-	if !fakeHolds(old, args[3], than) {
-		return text(old) + ":"
+	return old + ":" + result
+}
+
+// value is what a field holds, "0" if there is none; or a failure's result.
+func (s *fakeScript) value(field string) (text, failure string) {
+	text, found, err := s.hget(s.container, field)
+	switch {
+	case err != "":
+		return "", fakeFailed(err)
+	case !found:
+		return "0", ""
+	case !fakeInteger(text):
+		return "", "!I"
 	}
-	if args[0] == "S" {
-		hash[field] = n
-		return text(old) + ":" + text(n)
+	return text, ""
+}
+
+func (s *fakeScript) add(field, n string) string {
+	sum, err := s.hincrby(s.container, field, n)
+	if err != "" {
+		return fakeFailed(err)
 	}
-	if sum := add(n); sum != "!O" {
-		return text(old) + ":" + sum
+	return strconv.FormatInt(sum, 10)
+}
+
+func (s *fakeScript) assign(field, n string) string {
+	if err := s.hset(s.container, field, n); err != "" {
+		return fakeFailed(err)
 	}
-	return "!O"
+	return n
+}
+
+// fakeFailed turns an error reply into a result.
+func fakeFailed(text string) string {
+	switch {
+	case strings.Contains(text, "overflow"):
+		return "!O"
+	case strings.Contains(text, "not an integer"):
+		return "!I"
+	case strings.Contains(text, "WRONGTYPE"):
+		return "!W"
+	}
+	return "!E" + strings.Join(strings.Fields(text), "_")
+}
+
+// fakeNumber is Lua's tonumber, for what tests give it.
+func fakeNumber(text string) (float64, bool) {
+	n, err := strconv.ParseFloat(text, 64)
+	return n, err == nil
 }
 
 func fakeHolds(v int64, cmp string, than int64) bool {

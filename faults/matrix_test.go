@@ -1,9 +1,9 @@
 // Every error that Redis knows, at every place where it can come: as the reply
-// to a single call, to the first and to a middle one of a pipeline, whole and
-// cut half way. Each time, the caller has to learn the right class, and the batch
-// has to arrive once: go-redis must not send it again by itself. The library's
-// own next attempt is half an hour or more away, so that who comes sooner is
-// told apart.
+// to a single call, on a lane that is known or new, to the opening of a lane, to a
+// Del, to the first and to a middle one of a pipeline, whole and cut half way. Each
+// time, the caller has to learn the right class, and the batch has to arrive once:
+// go-redis must not send it again by itself. The library's own next attempt is half
+// an hour or more away, so that who comes sooner is told apart.
 package faults_test
 
 import (
@@ -13,10 +13,12 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/distkit/distkit-go"
 	"github.com/distkit/distkit-go/internal/chaos"
+	"github.com/distkit/distkit-go/lua"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
@@ -30,6 +32,7 @@ const (
 	matrixUnknown                    // may have been applied
 	matrixText                       // not applied; the script's text is sent at once
 	matrixElse                       // not applied; a cluster client asks another node at once
+	matrixMoving                     // not applied; where no ledger is known, it goes without one at once
 )
 
 var matrixErrors = []struct {
@@ -40,12 +43,14 @@ var matrixErrors = []struct {
 	{fakeError("MOVED 1 10.0.0.2:1"), matrixElse},
 	{fakeError("ASK 1 10.0.0.2:1"), matrixElse},
 	{fakeError("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."), matrixLater},
-	{fakeError("TRYAGAIN Multiple keys request during rehashing of slot"), matrixLater},
+	{fakeError("TRYAGAIN Multiple keys request during rehashing of slot"), matrixMoving},
 	{fakeError("LOADING Redis is loading the dataset in memory"), matrixLater},
 	{fakeError("CLUSTERDOWN The cluster is down"), matrixLater},
 	{fakeError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."), matrixLater},
 	{fakeError("READONLY You can't write against a read only replica."), matrixLater},
-	{fakeError("-READONLY You can't write against a read only replica."), matrixLater}, // Redis 6, from inside a script
+	{fakeError("NOTWRITTEN READONLY You can't write against a read only replica."), matrixLater},
+	{fakeError("NOTWRITTEN @user_script: 114: -READONLY You can't write against a read only replica."), matrixLater}, // Redis 6, from inside a script
+	{fakeError("NOTWRITTEN -NOREPLICAS Not enough good replicas to write."), matrixLater},
 	{fakeError("NOREPLICAS Not enough good replicas to write."), matrixLater},
 	{fakeError("ERR max number of clients reached"), matrixLater},
 	{fakeError("CROSSSLOT Keys in request don't hash to the same slot"), matrixRefused},
@@ -54,7 +59,10 @@ var matrixErrors = []struct {
 	{fakeError("WRONGPASS invalid username-password pair or user is disabled."), matrixRefused},
 	{fakeError("NOPERM this user has no permissions to run the 'evalsha' command"), matrixRefused},
 	{fakeError("OOM command not allowed when used memory > 'maxmemory'."), matrixRefused},
-	{fakeError("-OOM command not allowed when used memory > 'maxmemory'."), matrixRefused},
+	{fakeError("NOTWRITTEN OOM command not allowed when used memory > 'maxmemory'."), matrixRefused},
+	{fakeError("NOTWRITTEN @user_script: 114: -OOM command not allowed when used memory > 'maxmemory'."), matrixRefused},
+	{fakeError("NOTWRITTEN ERR The user executing the script can't run this command or subcommand"), matrixRefused},
+	{fakeError("NOTWRITTEN WRONGTYPE Operation against a key holding the wrong kind of value"), matrixRefused},
 	{fakeError("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk."), matrixRefused},
 	{fakeError("ERR unknown command 'evalsha'"), matrixRefused},
 	{fakeError("ERR Error running script (call to f_43fcf7): @user_script:56: something"), matrixUnknown},
@@ -72,10 +80,18 @@ var matrixPlaces = []struct {
 }{
 	{"alone", (*matrixCell).alone, false},
 	{"alone, cut", (*matrixCell).alone, true},
+	{"alone on a new lane", (*matrixCell).aloneOnNewLane, false},
+	{"alone on a new lane, cut", (*matrixCell).aloneOnNewLane, true},
+	{"opening", (*matrixCell).opening, false},
+	{"opening, cut", (*matrixCell).opening, true},
+	{"Del", (*matrixCell).del, false},
+	{"Del, cut", (*matrixCell).del, true},
 	{"first", (*matrixCell).first, false},
 	{"first, cut", (*matrixCell).first, true},
 	{"middle", (*matrixCell).middle, false},
 	{"middle, cut", (*matrixCell).middle, true},
+	{"middle on new lanes", (*matrixCell).middleOnNewLanes, false},
+	{"middle on new lanes, cut", (*matrixCell).middleOnNewLanes, true},
 }
 
 // TestErrorMatrix is not parallel, for the reason that TestSimulation is not.
@@ -140,8 +156,7 @@ func newMatrixCell(t *testing.T, cluster bool, reply string, class matrixClass, 
 	m.system, err = distkit.NewSystem(m.client, distkit.WithPrefix(distkit.MustKey(simPrefix)),
 		distkit.WithBackoff(time.Hour, time.Hour), distkit.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
-	_, err = m.system.Strict().Inc(m.within(time.Second), distkit.MustKey("first"), 1) // now Redis knows the script
-	require.NoError(t, err)
+	require.NoError(t, m.client.Eval(m.within(time.Second), lua.Apply, []string{"none"}, "fence", 0, 0, 1000).Err()) // now Redis knows the script
 	return m
 }
 
@@ -159,39 +174,64 @@ func (m *matrixCell) end() {
 	time.Sleep(time.Minute) // go-redis's own goroutines end
 }
 
-// arm makes the batch number n from now on the one that meets the error.
-func (m *matrixCell) arm(n int, alone bool) {
+// arm makes the batch, or opening, number n from now on the one that meets the error.
+func (m *matrixCell) arm(n int, open, alone bool) {
 	m.server.mu.Lock()
 	defer m.server.mu.Unlock()
-	m.plan.armed, m.plan.victim = true, n
+	m.plan.armed, m.plan.victim, m.plan.open = true, n, open
 	m.single = alone
 }
 
 // arrived waits, but not so long that the library would try again, and checks
-// how often each batch has come. It returns the one that met the error.
-func (m *matrixCell) arrived(batches int) *matrixBatch {
+// how often each call has come. It returns the one that met the error.
+func (m *matrixCell) arrived(batches, openings int) (victim *matrixCall) {
 	time.Sleep(20 * time.Minute)
 	m.server.mu.Lock()
 	defer m.server.mu.Unlock()
-	require.Len(m.t, m.plan.batches, batches)
-	for _, b := range m.plan.batches {
+	require.Len(m.t, m.plan.the(false), batches)
+	require.Len(m.t, m.plan.the(true), openings)
+	text := false // is sent from now on
+	for _, call := range m.plan.calls {
 		want := []string{"evalsha to " + simNodes[0]}
-		switch {
-		case !b.victim:
-		case m.class == matrixText:
-			want = append(want, "eval to "+simNodes[0])
-		case m.class == matrixElse:
-			want = append(want, "evalsha to "+simNodes[1])
-		case m.cluster && m.single && !m.cut && strings.Contains(m.reply, "READONLY"):
-			// A ClusterClient takes READONLY for a redirection, and follows it
-			// three times (MaxRedirects), whatever NoRetry says (go-redis
-			// v9.23, osscluster.go process). Nothing was applied.
-			want = append(want, want[0], want[0], want[0])
+		if text {
+			want = []string{"eval to " + simNodes[0]}
 		}
-		require.Equal(m.t, want, b.arrivals, "the error met: %v", b.victim)
+		text = text || m.class == matrixText && call.victim && call.open
+		if call.victim {
+			victim = call
+			want = append(want, m.further(call)...)
+		}
+		require.Equal(m.t, want, call.arrivals, "the error met: %v", call.victim)
 	}
-	return m.plan.batches[m.plan.victim]
+	return victim
 }
+
+// further is how the call that met the error comes again at once.
+func (m *matrixCell) further(call *matrixCall) []string {
+	again := "evalsha to " + simNodes[0]
+	switch {
+	case m.class == matrixText:
+		return []string{"eval to " + simNodes[0]}
+	case m.class == matrixElse:
+		return []string{"evalsha to " + simNodes[1]}
+	case m.class == matrixMoving && !call.open && call.seq == 1:
+		return []string{again, "evalsha bare to " + simNodes[0]}
+	case m.class == matrixMoving && !call.open:
+		return []string{again} // without the mark, which it may be that is not there
+	case m.class == matrixRefused && call.light() && strings.Contains(m.reply, "OOM"):
+		return []string{"evalsha over full memory to " + simNodes[0], "eval over full memory to " + simNodes[0]}
+	case m.cluster && m.single && !m.cut && strings.Contains(m.reply, "-READONLY"): // not NOTWRITTEN READONLY
+		// A ClusterClient takes READONLY for a redirection, and follows it
+		// three times (MaxRedirects), whatever NoRetry says (go-redis
+		// v9.23, osscluster.go process). Nothing was applied.
+		return []string{again, again, again}
+	default:
+		return nil
+	}
+}
+
+// light reports whether the batch needs no memory.
+func (m *matrixCall) light() bool { return len(m.ops) > 0 && m.ops[0] == "d" }
 
 // mend makes the server a good one.
 func (m *matrixCell) mend() {
@@ -201,7 +241,7 @@ func (m *matrixCell) mend() {
 }
 
 // requireAgain checks that a batch has come so often by now, always the same.
-func (m *matrixCell) requireAgain(b *matrixBatch, arrivals int) {
+func (m *matrixCell) requireAgain(b *matrixCall, arrivals int) {
 	m.server.mu.Lock()
 	defer m.server.mu.Unlock()
 	require.Len(m.t, b.arrivals, arrivals)
@@ -212,80 +252,196 @@ func (m *matrixCell) requireAgain(b *matrixBatch, arrivals int) {
 func (m *matrixCell) held(kind int, key string) int64 {
 	m.server.mu.Lock()
 	defer m.server.mu.Unlock()
-	return m.server.data.hashes[simKinds[kind]][key]
+	return m.server.data.counter(simKinds[kind], key)
 }
 
-// alone sends one strict call, in a command of its own.
+// alone sends one strict call, in a command of its own, on a lane that has had one.
 func (m *matrixCell) alone() {
-	m.arm(0, true)
+	_, err := m.system.Strict().Inc(m.within(time.Second), distkit.MustKey("first"), 1)
+	require.NoError(m.t, err)
+	m.arm(0, false, true)
+	m.strict(0)
+}
+
+// aloneOnNewLane sends the first batch of a lane.
+func (m *matrixCell) aloneOnNewLane() {
+	m.arm(0, false, true)
+	m.strict(1)
+}
+
+// strict calls once, after so many openings, and sees the server mend: what was not
+// applied stays so, what is unknown comes again, under its number, and counts once.
+func (m *matrixCell) strict(openings int) {
 	began := time.Now()
 	_, err := m.system.Strict().Inc(m.within(time.Second), distkit.MustKey("k"), 1)
 	took := time.Since(began)
-	b := m.arrived(1)
+	b := m.arrived(1, openings)
+	class := m.class
+	if class == matrixMoving && openings == 0 {
+		class = matrixLater
+	}
 	in := int64(0)
-	switch m.class {
-	case matrixText, matrixElse:
+	switch class {
+	case matrixText, matrixElse, matrixMoving:
 		require.NoError(m.t, err)
 		in = 1
-	case matrixLater:
-		require.ErrorIs(m.t, err, distkit.ErrNotApplied)
-		require.ErrorIs(m.t, err, context.DeadlineExceeded)
-	case matrixRefused:
-		require.ErrorIs(m.t, err, distkit.ErrNotApplied)
-		require.NotErrorIs(m.t, err, distkit.ErrOutcomeUnknown)
-		require.Zero(m.t, took, "it fails at once")
+	case matrixLater, matrixRefused:
+		m.requireNotApplied(err, class, took)
 	case matrixUnknown:
 		require.ErrorIs(m.t, err, distkit.ErrOutcomeUnknown)
 		require.NotErrorIs(m.t, err, distkit.ErrNotApplied)
 		in = 1
 	}
-	// The server mends. What was not applied stays so, what is unknown comes again,
-	// under its number, and counts once.
 	came := len(b.arrivals)
 	m.mend()
 	time.Sleep(time.Hour)
 	require.Equal(m.t, in, m.held(0, "k"))
-	if m.class == matrixUnknown {
+	if class == matrixUnknown {
 		m.requireAgain(b, came+1)
 	}
+	m.goesOn(in)
+}
+
+// requireNotApplied checks what a caller is told, and when, of a call that was not
+// applied.
+func (m *matrixCell) requireNotApplied(err error, class matrixClass, took time.Duration) {
+	require.ErrorIs(m.t, err, distkit.ErrNotApplied)
+	require.NotErrorIs(m.t, err, distkit.ErrOutcomeUnknown)
+	if class == matrixRefused {
+		require.Zero(m.t, took, "it fails at once")
+	} else {
+		require.ErrorIs(m.t, err, context.DeadlineExceeded)
+	}
+}
+
+// goesOn counts once more on a counter that is to hold so much.
+func (m *matrixCell) goesOn(held int64) {
 	got, err := m.system.Strict().Inc(m.within(time.Second), distkit.MustKey("k"), 1)
 	require.NoError(m.t, err)
-	require.Equal(m.t, in+1, got)
+	require.Equal(m.t, held+1, got)
+}
+
+// opening makes a strict call whose lane has to be opened. An error of that leaves
+// the batch nowhere.
+func (m *matrixCell) opening() {
+	m.arm(0, true, true)
+	began := time.Now()
+	_, err := m.system.Strict().Inc(m.within(time.Second), distkit.MustKey("k"), 1)
+	took := time.Since(began)
+	in := int64(0)
+	switch m.class {
+	case matrixText, matrixElse:
+		require.NoError(m.t, err)
+		in = 1
+		m.arrived(1, 1)
+	case matrixRefused:
+		m.requireNotApplied(err, matrixRefused, took)
+		m.arrived(0, 1)
+	case matrixLater, matrixMoving, matrixUnknown:
+		m.requireNotApplied(err, matrixLater, took)
+		m.arrived(0, 1)
+	}
+	m.mend()
+	time.Sleep(time.Hour)
+	require.Equal(m.t, in, m.held(0, "k"))
+	m.goesOn(in)
+}
+
+// del deletes a lax counter, which goes at once, and needs no memory.
+func (m *matrixCell) del() {
+	_, err := m.system.Lax().Inc(m.within(time.Second), distkit.MustKey("first"), 1)
+	require.NoError(m.t, err)
+	require.NoError(m.t, m.system.Flush(m.within(time.Second)))
+	m.arm(0, false, true)
+	began := time.Now()
+	_, err = m.system.Lax().Del(m.within(time.Second), distkit.MustKey("first"))
+	took := time.Since(began)
+	b := m.arrived(1, 0)
+	left := int64(1)
+	switch {
+	case m.class == matrixText || m.class == matrixElse || m.class == matrixRefused && strings.Contains(m.reply, "OOM"):
+		require.NoError(m.t, err)
+		left = 0
+	case m.class == matrixRefused:
+		m.requireNotApplied(err, matrixRefused, took)
+	default: // it is Redis's to carry out, sooner or later
+		require.ErrorIs(m.t, err, distkit.ErrOutcomeUnknown)
+		require.ErrorIs(m.t, err, context.DeadlineExceeded)
+		if !m.plan.answer.never {
+			left = 0
+		}
+	}
+	require.Equal(m.t, left, m.held(1, "first"))
+	came := len(b.arrivals)
+	m.mend()
+	time.Sleep(time.Hour)
+	if errors.Is(err, distkit.ErrOutcomeUnknown) {
+		left = 0
+		m.requireAgain(b, came+1)
+	}
+	require.Equal(m.t, left, m.held(1, "first"))
+	got, err := m.system.Lax().Inc(m.within(time.Second), distkit.MustKey("first"), 1)
+	require.NoError(m.t, err)
+	require.Equal(m.t, left+1, got)
 }
 
 // first flushes three calls, the first of which meets the error.
-func (m *matrixCell) first() { m.pipeline(2*callKeys+1, 0) }
+func (m *matrixCell) first() {
+	m.flushKnown()
+	m.pipeline(0, 0)
+}
 
 // middle flushes three calls, the second of which meets the error.
-func (m *matrixCell) middle() { m.pipeline(2*callKeys+1, 1) }
+func (m *matrixCell) middle() {
+	m.flushKnown()
+	m.pipeline(1, 0)
+}
 
-// callKeys is how many keys a flush writes with one call.
-const callKeys = 500
+// middleOnNewLanes is the same, with lanes that are opened for it.
+func (m *matrixCell) middleOnNewLanes() { m.pipeline(1, matrixCalls) }
 
-// pipeline flushes so many keys; the call number victim meets the error. A read
-// is under way at the same time.
-func (m *matrixCell) pipeline(keys, victim int) {
+const (
+	callKeys    = 500 // how many keys a flush writes with one call
+	matrixCalls = 3
+	matrixKeys  = (matrixCalls-1)*callKeys + 1
+)
+
+// flushKnown makes lanes for as many calls.
+func (m *matrixCell) flushKnown() {
+	for i := range matrixKeys {
+		require.NoError(m.t, m.system.Lax().Add(distkit.MustKey(fmt.Sprint("known", i)), 1))
+	}
+	synctest.Wait() // or the flush would take those only that have got to their keys
+	require.NoError(m.t, m.system.Flush(m.within(time.Second)))
+	time.Sleep(time.Second) // no flush is due any more
+}
+
+// pipeline flushes so many keys that it takes several calls, after so many
+// openings; the call number victim meets the error. A read is under way at the same
+// time.
+func (m *matrixCell) pipeline(victim, openings int) {
 	lax := m.system.Lax()
-	m.arm(victim, false)
-	for i := range keys {
+	m.arm(victim, false, false)
+	for i := range matrixKeys {
 		require.NoError(m.t, lax.Add(distkit.MustKey(fmt.Sprint("k", i)), 1))
 	}
+	synctest.Wait() // as above
 	read := make(chan error, 1)
 	go func() {
 		_, err := lax.Get(m.within(3*time.Second), distkit.MustKey("unseen"))
 		read <- err
 	}()
 	err := m.system.Flush(m.within(3 * time.Second))
-	b := m.arrived((keys + callKeys - 1) / callKeys)
+	b := m.arrived(matrixCalls, openings)
 	ledgers := map[string]bool{}
-	for _, b := range m.plan.batches {
-		require.False(m.t, ledgers[b.ledger], "calls of one pipeline have a lane each")
+	for _, b := range m.plan.the(false) {
+		require.False(m.t, ledgers[b.ledger], "calls of one pipeline have a lane each: %v", m.plan.the(false))
 		ledgers[b.ledger] = true
 	}
 	if readErr := <-read; readErr != nil { // it met a server that is away
 		require.ErrorIs(m.t, readErr, distkit.ErrNotApplied)
 	}
-	if m.class == matrixText || m.class == matrixElse {
+	if m.class == matrixText || m.class == matrixElse || m.class == matrixMoving && b.seq == 1 {
 		require.NoError(m.t, err)
 		require.EqualValues(m.t, 1, m.held(1, b.ops[1]))
 		return
@@ -295,7 +451,7 @@ func (m *matrixCell) pipeline(keys, victim int) {
 }
 
 // checkLeft ends the System and checks what it says of the changes of each call.
-func (m *matrixCell) checkLeft(victim *matrixBatch) {
+func (m *matrixCell) checkLeft(victim *matrixCall) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	var unflushed *distkit.UnflushedError
@@ -305,7 +461,7 @@ func (m *matrixCell) checkLeft(victim *matrixBatch) {
 		require.EqualValues(m.t, 1, change.N)
 		listed[change.Key.String()] = change.Err
 	}
-	for _, b := range m.plan.batches {
+	for _, b := range m.plan.the(false) {
 		for i := 1; i < len(b.ops); i += 3 {
 			key := b.ops[i]
 			err, left := listed[key]

@@ -4,10 +4,11 @@ package faults_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,40 +27,56 @@ type simCase struct {
 	// Drawn.
 	timeout time.Duration // the client's, for reads and writes
 	pause   time.Duration // the longest between a worker's calls
-	cluster bool          // through a ClusterClient
+	cluster bool          // through a ClusterClient; the slot moves from node to node
 	deletes bool
 	clears  bool
-	lossy   bool   // Redis falls back to an earlier state; then without the two above
-	wide    bool   // so many lax keys that a flush takes several calls
-	abrupt  bool   // the first System is shut down in the middle of it
-	breaks  simGap // what happens at rest, between two phases
+	lossy   bool     // Redis falls back to an earlier state; then without the two above
+	evicts  simEvict // what Redis evicts in the middle of it
+	repeats bool     // a hook of the client repeats what fails
+	wide    bool     // so many lax keys that a flush takes several calls
+	abrupt  bool     // the first System is shut down in the middle of it
+	breaks  simGap   // what happens at rest, between two phases
 
-	client  redis.UniversalClient
-	server  *fakeServer
-	plan    *simPlan
-	history *simHistory
-	systems []*distkit.System
-	closed  []atomic.Bool
-	workers []*simWorker
-	over    atomic.Bool         // the faults of the phase are over
-	left    []distkit.Unflushed // what the abrupt Shutdown listed
+	client   redis.UniversalClient
+	server   *fakeServer
+	plan     *simPlan
+	history  *simHistory
+	systems  []*distkit.System
+	closed   []atomic.Bool
+	workers  []*simWorker
+	over     atomic.Bool         // the faults of the phase are over
+	left     []distkit.Unflushed // what the abrupt Shutdown listed
+	blind    atomic.Int64        // how often a writer could not learn who had emptied a container
+	vanished [2]atomic.Bool      // the counters of each kind have vanished at rest
 
 	mu       sync.Mutex
 	problems []string
 	trace    []string
 	tally    map[string]int // what happened, how often
-	losses   int            // DataLost events
+	losses   map[simLoss]int
+	aside    []distkit.ChangeRefused
+}
+
+// simLoss is a sort of DataLost.
+type simLoss struct {
+	writer string
+	reason distkit.LossReason
 }
 
 // simGap is what happens while nothing is under way.
 type simGap string
 
 const (
-	simNoGap  simGap = "nothing"
-	simEvict  simGap = "the ledgers are evicted"
-	simIdle   simGap = "nobody counts for days"
-	simRested simGap = "rest"
+	simNoGap   simGap = "nothing"
+	simForgets simGap = "the ledgers are evicted"
+	simEmpties simGap = "the counters are evicted"
+	simFlushed simGap = "FLUSHALL"
+	simIdle    simGap = "nobody counts for days"
+	simRested  simGap = "rest"
 )
+
+// simEvict is what Redis evicts.
+type simEvict struct{ ledgers, counters bool }
 
 const (
 	simPrefix  = "sim"
@@ -72,25 +89,30 @@ var (
 )
 
 func newSimCase(seed uint64) *simCase {
-	s := &simCase{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), start: time.Now(), tally: map[string]int{}}
+	s := &simCase{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), start: time.Now(), tally: map[string]int{}, losses: map[simLoss]int{}}
 	oneIn := func(n int) bool { return s.rng.IntN(n) == 0 }
 	s.timeout = []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second}[s.rng.IntN(3)]
 	s.pause = []time.Duration{time.Millisecond, 100 * time.Millisecond, time.Second}[s.rng.IntN(3)]
 	s.cluster, s.lossy, s.deletes, s.clears = oneIn(4), oneIn(5), oneIn(4), oneIn(6)
-	if s.lossy { // a fall back brings back what was deleted
+	s.evicts = simEvict{oneIn(4), oneIn(10)}
+	s.repeats = oneIn(5)
+	s.wide = oneIn(50)
+	s.breaks = []simGap{simNoGap, simNoGap, simNoGap, simForgets, simEmpties, simFlushed, simIdle, simRested}[s.rng.IntN(8)]
+	if s.lossy || s.empties() { // a fall back brings back what was deleted
 		s.deletes, s.clears = false, false
 	}
-	s.wide = oneIn(50)
-	s.abrupt = oneIn(4) && !s.deletes && !s.clears && !s.lossy
-	s.breaks = []simGap{simNoGap, simNoGap, simNoGap, simEvict, simIdle, simRested}[s.rng.IntN(6)]
+	if s.loses() { // else nobody would count by then
+		s.pause = max(s.pause, 100*time.Millisecond)
+	}
+	s.abrupt = oneIn(4) && !s.deletes && !s.clears && !s.lossy && !s.empties() && !s.evicts.ledgers
 	s.history = &simHistory{sim: s, digits: map[simKey]int{}, events: map[string]*simReports{}}
 	s.plan = newSimPlan(s, rand.New(rand.NewPCG(seed, 1)))
 	s.server = newFakeServer(s.plan, simNodes...)
 	s.client = s.newClient()
 	s.closed = make([]atomic.Bool, 1+s.rng.IntN(2))
 	actors := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
-	for range s.closed { // they may share the actor system, and do: it is slow to make
-		s.systems = append(s.systems, s.newSystem(actors))
+	for i := range s.closed { // they may share the actor system, and do: it is slow to make
+		s.systems = append(s.systems, s.newSystem(actors, i))
 	}
 	for i := range 2 + s.rng.IntN(4) {
 		s.workers = append(s.workers, newSimWorker(s, rand.New(rand.NewPCG(seed, uint64(2+i))), i))
@@ -100,17 +122,21 @@ func newSimCase(seed uint64) *simCase {
 
 func (s *simCase) newClient() redis.UniversalClient {
 	pool, retries := []int{1, 2, 10}[s.rng.IntN(3)], []int{-1, 3}[s.rng.IntN(2)]
+	var client redis.UniversalClient
 	if s.cluster {
 		options := s.server.clusterOptions(s.timeout)
 		options.PoolSize, options.MaxRetries = pool, retries
-		return redis.NewClusterClient(options)
+		client = redis.NewClusterClient(options)
+	} else {
+		options := s.server.clientOptions(s.timeout)
+		options.PoolSize, options.MaxRetries = pool, retries
+		client = redis.NewClient(options)
 	}
-	options := s.server.clientOptions(s.timeout)
-	options.PoolSize, options.MaxRetries = pool, retries
-	return redis.NewClient(options)
+	client.AddHook(simHook{s})
+	return client
 }
 
-func (s *simCase) newSystem(actors *actor.ActorSystem) *distkit.System {
+func (s *simCase) newSystem(actors *actor.ActorSystem, number int) *distkit.System {
 	lag := []time.Duration{time.Millisecond, 20 * time.Millisecond, 500 * time.Millisecond}[s.rng.IntN(3)]
 	wait := []time.Duration{0, 50 * time.Millisecond, 2 * time.Second}[s.rng.IntN(3)]
 	idle := []time.Duration{0, time.Minute, 10 * time.Millisecond}[s.rng.IntN(3)]
@@ -123,23 +149,69 @@ func (s *simCase) newSystem(actors *actor.ActorSystem) *distkit.System {
 	if err != nil {
 		panic(err)
 	}
-	system.Subscribe(s.onEvent)
+	system.Subscribe(func(e distkit.Event) { s.onEvent(number, e) })
 	return system
 }
 
-func (s *simCase) onEvent(e distkit.Event) {
-	s.note("event: %v", e)
+func (s *simCase) onEvent(system int, e distkit.Event) {
+	s.note("event of system %d: %v", system, e)
 	switch e := e.(type) {
 	case distkit.DataLost:
+		s.did("data lost: " + e.Reason.String())
 		s.mu.Lock()
-		s.losses++
+		s.losses[simLoss{e.Writer, e.Reason}]++
 		s.mu.Unlock()
-	case distkit.ActorPanicked, distkit.ChangeRefused, distkit.EventsDropped:
+	case distkit.ChangeRefused:
+		s.onSetAside(e)
+	case distkit.ActorPanicked, distkit.EventsDropped:
 		s.broken("event: %v", e)
 	case distkit.MessageRefused:
 		s.did("messages refused")
 		s.history.refused(e)
 	}
+}
+
+// onSetAside takes a change of which nobody will know whether it is in: of a batch
+// that was in doubt when its ledger vanished.
+func (s *simCase) onSetAside(e distkit.ChangeRefused) {
+	s.did("changes set aside")
+	if !errors.Is(e.Err, distkit.ErrOutcomeUnknown) || errors.Is(e.Err, distkit.ErrNotApplied) || !s.mayBeUnknown(1, e.Key.String(), e.N) {
+		s.broken("event: %v", e)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.aside = append(s.aside, e)
+}
+
+// gaveUp reports whether an error says that its caller, or the System, gave up.
+func (s *simCase) gaveUp(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || s.abrupt
+}
+
+// opMayBeUnknown is mayBeUnknown for an operation of a caller's.
+func (s *simCase) opMayBeUnknown(op *simOp) bool {
+	if op.digit < 0 {
+		return s.keyMayBeUnknown(op.kind, op.key)
+	}
+	return s.mayBeUnknown(op.kind, op.key, op.delta())
+}
+
+// keyMayBeUnknown reports whether some operation on a key may be told so.
+func (s *simCase) keyMayBeUnknown(kind int, key string) bool {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	unknown, container := s.plan.watch.unknown, simKinds[kind]
+	return unknown[simUnknownKey(container, key)] || unknown[simUnknownKey(container, "")]
+}
+
+// mayBeUnknown reports whether a change may be told as of unknown outcome though
+// nobody gave up waiting for it: it was in a batch that lost its ledger, or it had
+// been dropped for a Del or a Clear that was.
+func (s *simCase) mayBeUnknown(kind int, key string, n int64) bool {
+	s.server.mu.Lock()
+	told := s.plan.watch.unknown[simID(simKinds[kind], key, strconv.FormatInt(n, 10))]
+	s.server.mu.Unlock()
+	return told || (s.deletes || s.clears) && s.keyMayBeUnknown(kind, key)
 }
 
 func (s *simCase) counter(system, kind int) distkit.Counter {
@@ -149,11 +221,26 @@ func (s *simCase) counter(system, kind int) distkit.Counter {
 	return s.systems[system].Lax()
 }
 
-// loses reports whether ledgers may have gone back or away by now.
-func (s *simCase) loses() bool { return s.lossy || s.breaks == simEvict }
+// loses reports whether Redis loses something in the middle of a phase.
+func (s *simCase) loses() bool { return s.lossy || s.evicts.ledgers || s.evicts.counters }
+
+// forgets reports whether ledgers may vanish, or have by now.
+func (s *simCase) forgets() bool {
+	return s.lossy || s.evicts.ledgers || s.breaks == simForgets || s.breaks == simFlushed || s.breaks == simIdle
+}
+
+// empties reports whether the counters vanish.
+func (s *simCase) empties() bool {
+	return s.evicts.counters || s.breaks == simEmpties || s.breaks == simFlushed
+}
+
+// emptied reports whether a container vanished, at rest, while its writers knew it.
+func (s *simCase) emptied(container string) bool {
+	return container == simKinds[0] && s.vanished[0].Load() || container == simKinds[1] && s.vanished[1].Load()
+}
 
 // grows reports whether nothing but additions can change an additive key.
-func (s *simCase) grows() bool { return !s.deletes && !s.clears && !s.lossy }
+func (s *simCase) grows() bool { return !s.deletes && !s.clears && !s.lossy && !s.empties() }
 
 // broken notes a broken promise.
 func (s *simCase) broken(format string, args ...any) {
@@ -176,12 +263,8 @@ func (s *simCase) note(format string, args ...any) {
 	s.trace = append(s.trace, fmt.Sprintf("%12v ", time.Since(s.start))+fmt.Sprintf(format, args...))
 }
 
-func (s *simCase) noteRequest(c *fakeConn, r fakeRequest, a *simArrival, f fakeFate) {
-	what := strings.Join(r, " ")
-	if a.lane != nil {
-		what = fmt.Sprintf("%s %s %d: %s", r.name(), a.batch.ledger, a.batch.seq, a.batch.content())
-	}
-	s.note("%p %s: %s %v%v %.40q", c, f.name, what, f.before, f.after, f.instead)
+func (s *simCase) noteRequest(c *fakeConn, a *simArrival, f fakeFate) {
+	s.note("%p %s: %v %v%v %.40q", c, f.name, a, f.before, f.after, f.instead)
 }
 
 // held is what Redis holds of each kind.
@@ -189,7 +272,7 @@ func (s *simCase) held() (held [2]map[string]int64) {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
 	for kind, container := range simKinds {
-		held[kind] = s.server.data.clone().hashes[container]
+		held[kind] = s.server.data.counters(container)
 	}
 	return held
 }
@@ -241,7 +324,7 @@ func (s *simCase) phase() {
 			continue
 		}
 		ctx, cancel := context.WithDeadline(context.Background(), healed.Add(simSettled))
-		if err := system.Flush(ctx); err != nil {
+		if err := system.Flush(ctx); err != nil && !s.setAside(err) {
 			s.broken("a Flush after the faults were over: %v", err)
 		}
 		cancel()
@@ -264,4 +347,5 @@ func (s *simCase) setHealed(healed bool) {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
 	s.plan.healed, s.plan.outage = healed, ""
+	s.server.data.full = false
 }

@@ -105,6 +105,9 @@ func (h *simHistory) end(op *simOp, value int64, err error) {
 	defer h.mu.Unlock()
 	op.to = h.now()
 	op.outcome = h.outcome(op.verb, err)
+	if op.outcome == simUnknown && !h.sim.gaveUp(err) && !h.sim.opMayBeUnknown(op) {
+		h.sim.broken("%v: nobody gave up, and it is unknown: %v", op, err)
+	}
 	if op.outcome == simApplied {
 		op.value, op.seen = value, true
 	}
@@ -136,15 +139,15 @@ func (h *simHistory) flowed(flow simFlow) {
 	h.flows = append(h.flows, flow)
 }
 
-// fellBack notes that Redis has lost data: what began before is not promised.
-func (h *simHistory) fellBack() {
+// lose notes that Redis has lost data: what began before is not promised.
+func (h *simHistory) lose() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lost = h.now()
 }
 
 // refused notes an event about a message that nobody waited for. Of unknown
-// outcome it may be only where a Shutdown was given up.
+// outcome it may be only where a Shutdown was given up, or a ledger vanished.
 func (h *simHistory) refused(e distkit.MessageRefused) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -156,7 +159,7 @@ func (h *simHistory) refused(e distkit.MessageRefused) {
 	switch outcome := h.outcome("Send", e.Err); {
 	case outcome == simNotApplied:
 		told.notApplied++
-	case outcome == simUnknown && h.sim.abrupt:
+	case outcome == simUnknown && (h.sim.abrupt || h.sim.keyMayBeUnknown(0, e.Key.String()) || h.sim.keyMayBeUnknown(1, e.Key.String())):
 		told.unknown++
 	default:
 		h.sim.broken("event: %v", e)
@@ -242,7 +245,7 @@ func (h *simHistory) checkValue(r *simOp, ops []*simOp) {
 			h.sim.broken("%v saw %v %d times", r, op, n)
 		case n == 1 && (op.outcome == simNotApplied || op.from > r.to):
 			h.sim.broken("%v saw %v", r, op)
-		case n == 0 && (op == r || ordered && earlier && op.outcome == simApplied):
+		case n == 0 && (op == r || ordered && earlier && op.outcome == simApplied && h.sim.unflushed(op) == simApplied):
 			h.sim.broken("%v did not see %v", r, op)
 		}
 	}
@@ -308,7 +311,7 @@ func (h *simHistory) checkGroups(held map[string]int64) {
 		}
 	}
 	for group, op := range in {
-		if other := out[group]; other != nil && (h.sim.lossy || h.sim.grows()) {
+		if other := out[group]; other != nil && !h.sim.deletes && !h.sim.clears {
 			h.sim.broken("%v is in, %v of the same call is not", op, other)
 		}
 	}
@@ -319,7 +322,7 @@ func (h *simHistory) checkFlows() {
 	for _, flow := range h.flows {
 		for _, op := range h.ops {
 			if op.kind == 1 && op.digit >= 0 && op.system == flow.system && op.to < flow.from &&
-				op.outcome == simApplied && simDigit(flow.held[op.key], op.digit) == 0 {
+				op.outcome == simApplied && h.sim.unflushed(op) == simApplied && simDigit(flow.held[op.key], op.digit) == 0 {
 				h.sim.broken("a Flush at %d left out %v", flow.from, op)
 			}
 		}

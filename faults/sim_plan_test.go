@@ -20,6 +20,7 @@ type simPlan struct {
 	watch   simWatch
 
 	healed    bool
+	hungUp    bool      // connections were closed whatever was on them
 	outage    simOutage // under way, or the zero one
 	until     time.Time // its end
 	elsewhere string    // the redirection that the first node answers with
@@ -74,7 +75,10 @@ var simFaults = []simFault{
 // The nodes of a cluster, which share their data.
 var simNodes = []string{"10.0.0.1:1", "10.0.0.2:1"} // go-redis looks names up
 
-const simRedirected = "redirected"
+const (
+	simRedirected = "redirected"
+	simTryAgain   = "TRYAGAIN Multiple keys request during rehashing of slot"
+)
 
 var (
 	simTransient = []string{
@@ -83,28 +87,32 @@ var (
 		"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
 		"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
 		"CLUSTERDOWN The cluster is down",
-		"TRYAGAIN Multiple keys request during rehashing of slot",
+		simTryAgain,
 		"NOREPLICAS Not enough good replicas to write.",
 		"ERR max number of clients reached",
+		"NOTWRITTEN READONLY You can't write against a read only replica.",
+		"NOTWRITTEN @user_script: 114: -NOREPLICAS Not enough good replicas to write.",
 	}
 	simRefusals = []string{
 		"OOM command not allowed when used memory > 'maxmemory'.",
 		"NOAUTH Authentication required.",
 		"NOPERM this user has no permissions to run the 'evalsha' command",
 		"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+		"NOTWRITTEN @user_script: 114: -OOM command not allowed when used memory > 'maxmemory'.",
+		"NOTWRITTEN ERR The user executing the script can't run this command or subcommand",
 	}
 	simRedirections = []string{"MOVED 1 " + simNodes[1], "ASK 1 " + simNodes[1]}
 	// Replies that tell nothing of what became of the request.
 	simNonsense = []string{
 		fakeError("ERR Error running script (call to f_0): @user_script:1: something"),
 		fakeError("SOMETHING that no list of errors has"),
-		"?what is this\r\n", "+OK\r\n", ":7\r\n", fakeNone, fakeArray(), fakeBulk("Z 1"), fakeBulk("G x"),
+		"?what is this\r\n", "+OK\r\n", ":7\r\n", fakeNone, fakeArray(), fakeBulk(""), fakeBulk("Z 1"), fakeBulk("G1 x"),
 	}
 )
 
 // newSimPlan draws a plan: how much goes wrong, and what.
 func newSimPlan(sim *simCase, rng *rand.Rand) *simPlan {
-	p := &simPlan{sim: sim, rng: rng, timeout: sim.timeout, watch: simWatch{sim: sim, lanes: map[string]*simLane{}}}
+	p := &simPlan{sim: sim, rng: rng, timeout: sim.timeout, watch: simWatch{sim: sim, lanes: map[string]*simLane{}, ops: map[string]*simTried{}, unknown: map[string]bool{}}}
 	p.chance = []float64{0, 0.02, 0.1, 0.3, 0.6}[rng.IntN(5)]
 	p.dials = p.coin()
 	for _, fault := range simFaults {
@@ -155,14 +163,15 @@ const (
 	simHangs   simOutage = "hangs" // takes requests, carries them out when it is over
 	simLoading simOutage = "loading"
 	simReplica simOutage = "replica"
-	simFull    simOutage = "full"
+	simFull    simOutage = "full"   // reads, and what needs no memory, pass
+	simMoving  simOutage = "moving" // what has one key only passes
 )
 
-var simOutages = []simOutage{simDown, simHangs, simLoading, simReplica, simFull}
+var simOutages = []simOutage{simDown, simHangs, simLoading, simReplica, simFull, simMoving}
 
 func (p *simPlan) fate(c *fakeConn, r fakeRequest, ticket any) fakeFate {
 	var f fakeFate
-	redirects := c.addr == simNodes[0] && slices.Contains([]string{"eval", "evalsha", "hmget"}, r.name())
+	redirects := c.addr == simNodes[0] && slices.Contains([]string{"eval", "evalsha", "hmget", "pttl"}, r.name())
 	switch {
 	case p.outage == simHangs:
 		f = fakeFate{name: "hangs", before: time.Until(p.until), finishes: true}
@@ -170,8 +179,8 @@ func (p *simPlan) fate(c *fakeConn, r fakeRequest, ticket any) fakeFate {
 		f = fakeFate{name: "loading", never: true, instead: fakeError(simTransient[0])}
 	case p.outage == simReplica:
 		f = fakeFate{name: "replica", never: true, instead: fakeError(simTransient[1])}
-	case p.outage == simFull:
-		f = fakeFate{name: "full", never: true, instead: fakeError(simRefusals[0])}
+	case p.outage == simMoving && ticket.(*simArrival).keys > 1:
+		f = fakeFate{name: "moving", never: true, instead: fakeError(simTryAgain)}
 	case redirects && time.Now().Before(p.returns):
 		f = p.redirection()
 	case r.name() == "asking": // a node that refuses it does not run what follows it either
@@ -185,7 +194,7 @@ func (p *simPlan) fate(c *fakeConn, r fakeRequest, ticket any) fakeFate {
 		p.counted++
 		p.sim.did("fault: " + f.name)
 	}
-	p.sim.noteRequest(c, r, ticket.(*simArrival), f)
+	p.sim.noteRequest(c, ticket.(*simArrival), f)
 	return f
 }
 

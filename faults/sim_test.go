@@ -7,7 +7,7 @@
 //	sim_case     what a case draws, and its phases
 //	sim_plan     the fate of each dial and request
 //	sim_course   outages, losses, the end
-//	sim_work     the callers
+//	sim_work     the callers, and sim_hook a hook that repeats commands
 //	sim_history  what they were told, against what Redis holds
 //	sim_watch    the ledger invariants
 //
@@ -28,6 +28,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/distkit/distkit-go"
 	"github.com/distkit/distkit-go/internal/chaos"
 )
 
@@ -72,10 +73,13 @@ func TestSimulation(t *testing.T) {
 
 // simMust is what has to have happened for the simulation to mean something.
 var simMust = []string{
-	"batches applied", "batches that came again", "gaps", "calls applied", "calls not applied", "calls unknown",
-	"fault: closed, run late", "fault: run, closed", "fault: redirected", "falls back",
-	"rests: " + string(simEvict), "rests: " + string(simIdle), "Shutdowns that left something",
-	"messages refused",
+	"batches applied", "batches that came again", "bare batches applied", "gaps", "batches without a ledger",
+	"writers without a ledger in doubt", "lanes fenced", "calls applied", "calls not applied", "calls unknown",
+	"fault: closed, run late", "fault: run, closed", "fault: redirected", "falls back", "commands repeated",
+	"outage: " + string(simFull), "data lost: " + distkit.RolledBack.String(), "data lost: " + distkit.LedgerGone.String(),
+	"data lost: " + distkit.CountersGone.String(), "changes set aside", "Flushes that told of changes set aside",
+	"rests: " + string(simForgets), "rests: " + string(simEmpties), "rests: " + string(simFlushed), "rests: " + string(simIdle),
+	"Shutdowns that left something", "messages refused",
 }
 
 // simSeed is the seed of a case. The first case's is the run's own, so that a

@@ -2,146 +2,418 @@
 // the simulation runs. They are the protocol's, not the script's: what a
 // client must keep to for the script to apply each batch once.
 //
-//  1. A writer sends number n+1 only after number n was answered, and never a
-//     number below the last one answered.
-//  2. A number's content does not change as long as the client cannot rule out
-//     that an earlier copy of it was or will be applied.
-//  3. A number is applied once, directly after the number before it.
-//  4. The newest copy of a writer's batch meets no gap, unless data was lost.
+//  1. A lane is opened before its first batch leaves, and a batch of number n+1
+//     leaves only after number n was answered, never one below the last answered.
+//     None leaves after a fence.
+//  2. What a number and nonce stand for never changes. Nor does the nonce of a
+//     number as long as the client cannot rule out that an earlier copy of it was
+//     or will be applied.
+//  3. A number is applied once, directly after the number before it, and no batch
+//     twice in any history of Redis, whatever vanishes.
+//  4. The newest copy of a writer's batch meets no gap, unless data was lost, and
+//     no conflict.
+//  5. An operation that may have been applied goes nowhere else, unless a fence has
+//     ruled it out. A bare batch goes once.
 package faults_test
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // simWatch watches the writers. The server's lock guards it.
 type simWatch struct {
-	sim   *simCase
-	lanes map[string]*simLane // by ledger
+	sim     *simCase
+	lanes   map[string]*simLane  // by ledger
+	ops     map[string]*simTried // by container, key and number
+	unknown map[string]bool      // what may be told as of unknown outcome: by container and key, and with the number
+	without int                  // how often a writer may have been told, in doubt, that its ledger is gone
 }
 
 // simLane is one writer's numbering, as the server has seen it.
 type simLane struct {
+	opened   bool
+	fenced   bool // a fence has come
+	shut     bool // and its answer has gone out
 	arrivals int64
 	answered int64 // the highest number whose answer went out whole
 	applied  int64 // the number that the ledger stands at
-	content  map[int64]string
-	doubts   map[int64]int // copies that may be or become applied, as far as the client can tell
-	gapped   bool          // the newest arrival was answered with a gap
+	tried    map[int64]*simTried
+	gapped   simGapped // what the newest arrival was answered
+	emptied  bool      // and that there were no counters
 }
+
+// simTried is a number of a lane, or a bare batch, and the copies of it.
+type simTried struct {
+	lane     *simLane // nil: bare
+	number   int64
+	identity string
+	content  string
+	copies   int
+	doubts   int  // copies that may be or become applied, as far as the client can tell
+	found    bool // the newest was answered that there were no counters, though nobody had emptied them
+}
+
+// simGapped is a gap that a writer was told of.
+type simGapped int
+
+const (
+	simNoGapped  simGapped = iota
+	simRolled              // the ledger is behind
+	simGone                // there is none
+	simGoneMaybe           // there is none, and a copy of the batch may be about that never came whole
+	simGoneDoubt           // there is none, and a copy is about
+)
 
 // simArrival is one request, as it came.
 type simArrival struct {
+	request fakeRequest
+	task    string // of a call of the script, "" of another request
+	keys    int    // of it
 	batch   fakeBatch
-	lane    *simLane // nil if the request is no batch
-	number  int64    // which of the lane's arrivals it is
-	reply   string   // the script's, once it has run
-	cleared bool     // its refusal went out: this copy is in doubt no longer
+	lane    *simLane  // nil if the call has no ledger
+	tried   *simTried // nil if it carries no batch
+	number  int64     // which of the lane's arrivals it is
+	reply   string    // the true one, once it has run
+	cleared bool      // the answer that rules this copy out went out
+	told    bool      // that which says how a bare batch ended
 }
 
 func (w *simWatch) arrived(r fakeRequest) *simArrival {
-	b, ok := r.batch()
+	a := &simArrival{request: r}
+	c, ok := r.call()
 	if !ok {
-		return &simArrival{}
+		return a
 	}
-	lane := w.lanes[b.ledger]
+	a.task, a.keys = c.task(), len(c.keys)
+	if a.task != "bare" {
+		a.lane = w.lane(c.keys[len(c.keys)-1])
+	}
+	switch a.task {
+	case "open":
+		if a.lane.opened && !w.sim.repeats {
+			w.sim.broken("%s is opened again", c.keys[0])
+		}
+		return a
+	case "fence":
+		a.lane.fenced = true
+		return a
+	}
+	if a.batch, ok = r.batch(); !ok {
+		w.sim.broken("a call that is none: %q", r)
+		return &simArrival{request: r}
+	}
+	if a.lane != nil {
+		a.lane = w.lane(a.batch.ledger)
+	}
+	w.batchArrived(a)
+	return a
+}
+
+func (w *simWatch) lane(ledger string) *simLane {
+	lane := w.lanes[ledger]
 	if lane == nil {
-		lane = &simLane{content: map[int64]string{}, doubts: map[int64]int{}}
-		w.lanes[b.ledger] = lane
+		lane = &simLane{tried: map[int64]*simTried{}}
+		w.lanes[ledger] = lane
 	}
-	lane.arrivals++
-	lane.gapped = false
-	if b.seq != lane.answered && b.seq != lane.answered+1 || b.seq == 0 {
-		w.sim.broken("%s: number %d came when %d had been answered", b.ledger, b.seq, lane.answered)
+	return lane
+}
+
+func (w *simWatch) batchArrived(a *simArrival) {
+	b, lane := a.batch, a.lane
+	if lane == nil {
+		a.tried = &simTried{identity: "bare", content: b.content()}
+		w.sim.did("bare batches")
+		w.tell(a.tried, b) // unless it is answered
+	} else {
+		lane.arrivals++
+		lane.gapped = simNoGapped
+		a.number = lane.arrivals
+		switch {
+		case !lane.opened:
+			w.sim.broken("%s: number %d came when the lane was not open", b.ledger, b.seq)
+		case lane.fenced:
+			w.sim.broken("%s: number %d came after a fence", b.ledger, b.seq)
+		case b.seq != lane.answered && b.seq != lane.answered+1 || b.seq == 0:
+			w.sim.broken("%s: number %d came when %d had been answered", b.ledger, b.seq, lane.answered)
+		}
+		a.tried = w.number(lane, b)
 	}
-	if was := lane.content[b.seq]; lane.doubts[b.seq] > 0 && was != b.content() {
-		w.sim.broken("%s: number %d changed from %q to %q while it was in doubt", b.ledger, b.seq, was, b.content())
+	a.tried.copies++
+	a.tried.doubts++
+	a.tried.found = false
+	for _, id := range b.ids() {
+		was := w.ops[id]
+		if was != nil && was != a.tried && was.doubts > 0 && (was.lane == nil || !was.lane.shut) {
+			w.sim.broken("%s came as %q while it was in doubt as %q", id, b.identity(), was.identity)
+		}
+		w.ops[id] = a.tried
 	}
-	lane.content[b.seq] = b.content()
-	lane.doubts[b.seq]++
-	return &simArrival{batch: b, lane: lane, number: lane.arrivals}
+}
+
+// number is what a number of a lane stands for from now on.
+func (w *simWatch) number(lane *simLane, b fakeBatch) *simTried {
+	tried := lane.tried[b.seq]
+	switch {
+	case tried == nil:
+	case tried.identity == b.identity():
+		if tried.content != b.content() {
+			w.sim.broken("%s changed from %q to %q", b.identity(), tried.content, b.content())
+		}
+		return tried
+	case tried.doubts > 0:
+		w.sim.broken("%s became %s while it was in doubt", tried.identity, b.identity())
+	}
+	tried = &simTried{lane: lane, number: b.seq, identity: b.identity(), content: b.content()}
+	lane.tried[b.seq] = tried
+	return tried
+}
+
+// ids name the operations of a batch that carry a number of their own: no two
+// operations of a case are the same.
+func (b fakeBatch) ids() (ids []string) {
+	for at := 0; at < len(b.ops); at += 1 + len(fakeOperands[b.ops[at]]) {
+		if len(fakeOperands[b.ops[at]]) > 1 {
+			ids = append(ids, simID(b.container, b.ops[at+1], b.ops[at+2]))
+		}
+	}
+	return ids
+}
+
+func simID(container, key, n string) string { return container + " " + key + " " + n }
+
+// simUnknownKey is under what it is kept that an operation on a key without a number
+// may be of unknown outcome; "" as key: a Clear may.
+func simUnknownKey(container, key string) string { return container + " " + key }
+
+// tell notes that a batch's operations may be told as of unknown outcome.
+func (w *simWatch) tell(t *simTried, b fakeBatch) {
+	for _, id := range b.ids() {
+		w.unknown[id] = true
+	}
+	ops := strings.Fields(t.content)
+	for at := 0; at < len(ops); at += 1 + len(fakeOperands[ops[at]]) {
+		key := ""
+		if fakeOperands[ops[at]] != "" {
+			key = ops[at+1]
+		}
+		w.unknown[simUnknownKey(b.container, key)] = true
+	}
 }
 
 func (w *simWatch) executed(a *simArrival, reply string) {
-	if a.lane == nil {
+	a.reply = reply
+	if a.tried == nil {
 		return
 	}
-	b := a.batch
-	a.reply = reply
-	switch simStatus(reply) {
-	case 'R':
+	b, text := a.batch, simAnswer(reply)
+	if text == "" {
+		return
+	}
+	newest := a.lane != nil && a.number == a.lane.arrivals
+	switch {
+	case text[0] == 'R':
 		w.sim.did("batches that came again")
-	case 'A':
+	case text[0] == 'A' && a.lane == nil:
+		w.sim.did("bare batches applied")
+	case text[0] == 'A':
 		w.sim.did("batches applied")
 		if b.seq != a.lane.applied+1 {
 			w.sim.broken("%s: number %d was applied after number %d", b.ledger, b.seq, a.lane.applied)
 		}
 		a.lane.applied = b.seq
-	case 'G':
-		w.sim.did("gaps")
-		if a.number == a.lane.arrivals && !w.sim.loses() {
-			w.sim.broken("%s: number %d, the newest to come, met a gap: %q", b.ledger, b.seq, reply)
+	case text[0] == 'G' && strings.HasSuffix(text, " -"):
+		w.sim.did("batches without a ledger")
+		if newest && !w.sim.forgets() {
+			w.sim.broken("%s: number %d, the newest to come, met no ledger: %q", b.ledger, b.seq, text)
 		}
+	case text[0] == 'G':
+		w.sim.did("gaps")
+		if newest && !w.sim.lossy {
+			w.sim.broken("%s: number %d, the newest to come, met a gap: %q", b.ledger, b.seq, text)
+		}
+	case text[0] == 'X' && newest && !a.lane.fenced:
+		w.sim.broken("%s: number %d, the newest to come, met a conflict", b.ledger, b.seq)
 	}
 }
 
 func (w *simWatch) answering(a *simArrival, reply string) {
-	if a.lane == nil {
+	text := ""
+	if reply == a.reply {
+		text = simAnswer(reply)
+	}
+	if simRefused(reply) {
+		w.ruledOut(a)
+		if reply == fakeError(simTryAgain) && a.tried != nil && a.lane != nil {
+			w.sim.blind.Add(1) // the batch will leave no mark
+			if a.lane.answered == 0 && (w.sim.plan.dials || w.sim.plan.hungUp) {
+				w.tell(a.tried, a.batch) // it goes bare, and may not come whole
+			}
+		}
+	}
+	if text == "" {
 		return
 	}
-	status := simStatus(a.reply)
+	if a.tried != nil && len(text) > 1 && text[1] == '0' && w.sim.emptied(a.batch.container) {
+		a.tried.found = true
+	}
 	switch {
-	case simRefused(reply):
-		a.cleared = true
-		a.lane.doubts[a.batch.seq]--
-	case reply != a.reply: // nonsense
-	case status == 'A' || status == 'R':
+	case a.task == "open":
+		a.lane.opened = true
+	case a.task == "fence":
+		w.fenced(a, text)
+	case a.tried == nil:
+	case a.lane == nil:
+		a.told = true
+		for _, id := range a.batch.ids() {
+			delete(w.unknown, id)
+		}
+	case text[0] == 'A' || text[0] == 'R':
 		a.lane.answered = max(a.lane.answered, a.batch.seq)
-	case status == 'G' && a.number == a.lane.arrivals:
-		a.lane.gapped = true
+	case text[0] == 'G':
+		w.ruledOut(a)
+		w.gap(a, text)
 	}
 }
 
-// failed takes back what answering noted of a refusal.
+// gap notes that a writer is told of a gap.
+func (w *simWatch) gap(a *simArrival, text string) {
+	if a.number != a.lane.arrivals {
+		return
+	}
+	a.lane.emptied = text[1] == '0'
+	switch {
+	case !strings.HasSuffix(text, " -"):
+		a.lane.gapped = simRolled
+		return
+	case a.tried.doubts > 0:
+		a.lane.gapped = simGoneDoubt
+	case a.tried.copies > 1 || w.sim.plan.dials || w.sim.plan.hungUp:
+		a.lane.gapped = simGoneMaybe
+	default:
+		a.lane.gapped = simGone
+		return
+	}
+	w.without++
+	w.sim.did("writers without a ledger in doubt")
+	w.tell(a.tried, a.batch)
+}
+
+// fenced notes what a writer is told of a lane that it has fenced.
+func (w *simWatch) fenced(a *simArrival, text string) {
+	w.sim.did("lanes fenced")
+	a.lane.shut = true
+	last := a.lane.answered + 1 // which is the batch that it was fenced for
+	stood, _, _ := strings.Cut(strings.TrimPrefix(text, "F- "), " ")
+	at, err := strconv.ParseInt(stood, 10, 64)
+	if tried := a.lane.tried[last]; tried != nil && (err != nil || at >= last) {
+		ledger, _, _ := strings.Cut(tried.identity, " ")
+		w.tell(tried, fakeBatch{container: simContainer(ledger), ops: strings.Fields(tried.content)})
+	}
+}
+
+// simContainer is the container that a ledger is of.
+func simContainer(ledger string) string {
+	for _, container := range simKinds {
+		if strings.Contains(ledger, "{"+container+"}") {
+			return container
+		}
+	}
+	return ""
+}
+
+// ruledOut notes that this copy, the client learns, was not applied.
+func (w *simWatch) ruledOut(a *simArrival) {
+	if a.tried != nil && !a.cleared {
+		a.cleared = true
+		a.tried.doubts--
+	}
+}
+
+// failed takes back what answering noted of an answer that did not come through.
 func (w *simWatch) failed(a *simArrival) {
 	if a.cleared {
-		a.lane.doubts[a.batch.seq]++
+		a.cleared = false
+		a.tried.doubts++
+	}
+	if a.told {
+		w.tell(a.tried, a.batch)
+	}
+	if a.tried != nil {
+		a.tried.found = false
 	}
 }
 
 // restored tells the watch that the ledgers are those of another time.
 func (w *simWatch) restored(data *fakeData) {
 	for name, lane := range w.lanes {
-		lane.applied = data.ledgers[name].seq
-	}
-}
-
-// gaps is how many writers were told of a gap and did not come back.
-func (w *simWatch) gaps() int {
-	n := 0
-	for _, lane := range w.lanes {
-		if lane.gapped {
-			n++
+		lane.applied = 0
+		if v := data.key(name); v != nil {
+			number, _, _ := strings.Cut(v.text, " ")
+			lane.applied, _ = strconv.ParseInt(number, 10, 64)
 		}
 	}
-	return n
 }
 
-// simStatus is the status letter of the batch script's true reply, 0 if it has
-// none.
-func simStatus(reply string) byte {
-	if head, text, found := strings.Cut(reply, "\r\n"); found && head[0] == '$' {
-		return text[0]
+// told is how many writers were told of each gap and did not come back; of those
+// without a ledger, how many where there were counters.
+func (w *simWatch) told() (gaps [simGoneDoubt + 1]int) {
+	for _, lane := range w.lanes {
+		if lane.gapped == simRolled || !lane.emptied {
+			gaps[lane.gapped]++
+		}
 	}
-	return 0
+	return gaps
 }
 
-// simRefused reports whether a reply says that the request was not executed.
-func simRefused(reply string) bool {
-	for _, list := range [][]string{simTransient, simRefusals, simRedirections, {fakeNoScript}} {
-		for _, text := range list {
-			if reply == fakeError(text) {
+// found reports whether a writer to a container was told that its counters are gone.
+func (w *simWatch) found(container string) bool {
+	for name, lane := range w.lanes {
+		for _, tried := range lane.tried {
+			if tried.found && simContainer(name) == container {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// checkApplied checks that no batch was applied twice.
+func (w *simWatch) checkApplied(data *fakeData) {
+	for batch, times := range data.applied {
+		if times > 1 {
+			w.sim.broken("batch %s was applied %d times", batch, times)
+		}
+	}
+}
+
+// simAnswer is the text of the script's true answer, "" if it gave none.
+func simAnswer(reply string) string {
+	if head, text, found := strings.Cut(reply, "\r\n"); found && head[0] == '$' {
+		return text[:len(text)-2]
+	}
+	return ""
+}
+
+// simRefused reports whether a reply says that the request was not executed.
+func simRefused(reply string) bool {
+	if strings.HasPrefix(reply, "-NOTWRITTEN ") {
+		return true
+	}
+	return slices.ContainsFunc(slices.Concat(simTransient, simRefusals, simRedirections, []string{fakeNoScript}),
+		func(text string) bool { return reply == fakeError(text) })
+}
+
+// String shows an arrival in a trace.
+func (a *simArrival) String() string {
+	switch {
+	case a.tried != nil:
+		return fmt.Sprintf("%s %s: %s", a.request.name(), a.batch.identity(), a.batch.content())
+	case a.task != "":
+		return fmt.Sprintf("%s %s: %q", a.request.name(), a.task, a.request[3:])
+	default:
+		return strings.Join(a.request, " ")
+	}
 }

@@ -24,16 +24,18 @@ type simWorker struct {
 	own    [2]simRegister // a key of each kind that no other caller touches
 }
 
-// simRegister is a key that is only assigned, and what it may hold.
+// simRegister is a key that is only assigned: what it may hold, and all that it
+// ever may have held.
 type simRegister struct {
-	key distkit.Key
-	may []int64
+	key  distkit.Key
+	may  []int64
+	ever []int64
 }
 
 func newSimWorker(sim *simCase, rng *rand.Rand, number int) *simWorker {
 	w := &simWorker{sim: sim, rng: rng, number: number, system: rng.IntN(len(sim.systems))}
 	for kind := range w.own {
-		w.own[kind] = simRegister{key: distkit.MustKey(fmt.Sprintf("own%d", number)), may: []int64{0}}
+		w.own[kind] = simRegister{key: distkit.MustKey(fmt.Sprintf("own%d", number)), may: []int64{0}, ever: []int64{0}}
 	}
 	return w
 }
@@ -147,7 +149,11 @@ func (w *simWorker) send(op *simOp, kind int, key distkit.Key) {
 
 // addWide adds to more keys than one script call takes.
 func (w *simWorker) addWide() {
-	for i := range 1001 + w.rng.IntN(1500) {
+	keys := 1001 + w.rng.IntN(1500)
+	if w.sim.forgets() {
+		keys /= 3 // which may all be told of by events, of which so many are kept
+	}
+	for i := range keys {
 		name := fmt.Sprint("w", i)
 		if op := w.sim.history.begin("Add", 1, w.system, name, true); op != nil {
 			w.send(op, 1, distkit.MustKey(name))
@@ -203,12 +209,13 @@ func (w *simWorker) get(ctx context.Context, kind int) {
 func (w *simWorker) assign(ctx context.Context, kind int) {
 	r, c := &w.own[kind], w.counter(kind)
 	n := int64(w.rng.Uint64())
+	r.ever = append(r.ever, n)
 	var err error
 	switch w.rng.IntN(3) {
 	case 0:
 		var got int64
 		if got, err = c.Get(ctx, r.key); err == nil {
-			w.holds(r, "Get", got)
+			w.holds(kind, "Get", got)
 		}
 		w.sim.history.outcome("Get", err)
 		return
@@ -221,17 +228,24 @@ func (w *simWorker) assign(ctx context.Context, kind int) {
 	case simApplied:
 		r.may = []int64{n}
 	case simUnknown:
+		if !w.sim.gaveUp(err) && !w.sim.mayBeUnknown(kind, r.key.String(), n) {
+			w.sim.broken("%v: nobody gave up, and it is unknown: %v", r.key, err)
+		}
 		r.may = append(r.may, n)
 	}
 }
 
 // holds checks a value of the caller's own key. What it has once been seen to
-// hold, it holds until the next assignment: none that came before may overtake.
-func (w *simWorker) holds(r *simRegister, verb string, value int64) {
-	if !w.sim.lossy && !w.sim.clears {
-		if !slices.Contains(r.may, value) {
-			w.sim.broken("%s of %v found %d, of %d", verb, r.key, value, r.may)
-		}
+// hold, it holds until the next assignment: none that came before may overtake. Of
+// a lax assignment that was set aside the caller learns too late.
+func (w *simWorker) holds(kind int, verb string, value int64) {
+	r := &w.own[kind]
+	switch {
+	case w.sim.lossy || w.sim.clears || w.sim.empties():
+	case !slices.Contains(r.ever, value), !slices.Contains(r.may, value) && (kind == 0 || !w.sim.forgets() && !w.sim.cluster):
+		w.sim.broken("%s of %v found %d, of %d", verb, r.key, value, r.may)
+		fallthrough
+	default:
 		r.may = []int64{value}
 	}
 }
@@ -244,7 +258,7 @@ func (w *simWorker) flush(ctx context.Context) {
 	case err == nil && w.sim.grows():
 		held := w.sim.held()
 		h.flowed(simFlow{w.system, from, held[1]})
-	case err != nil && ctx.Err() == nil && !errors.Is(err, distkit.ErrClosed):
+	case err != nil && ctx.Err() == nil && !errors.Is(err, distkit.ErrClosed) && !w.sim.setAside(err):
 		w.sim.broken("a Flush failed by itself: %v", err)
 	}
 }

@@ -88,20 +88,29 @@ end
 local container, ledger, mark = KEYS[1], KEYS[2], KEYS[3]
 local before = pcall('EXISTS', container)
 if type(before) == 'table' then return nothing(before) end
+before = before == 1 and '1' or '0'
 
-if task ~= 'bare' then
-  local held = pcall('GET', ledger)
-  if type(held) == 'table' then return nothing(held) end
+-- elsewhere answers for a ledger that does not stand at the batch before this one.
+local function elsewhere(held)
   if not held then return 'G' .. before .. ' -' end
   local number, last, nonce, rest = tonumber(task), string.match(held, '^(%d+) (%d+) ?(.*)$')
   last = tonumber(last)
   if not number or not last then return nothing('no batch number, or no ledger: ' .. sub(held, 1, 40)) end
   if number == last and nonce == args[2] then return 'R' .. before .. ' ' .. rest end
   if last < number - 1 then return 'G' .. before .. ' ' .. format('%.0f', last) end
-  if last >= number or nonce ~= args[3] then return 'X' .. before end
+  return 'X' .. before
 end
 
-local count, out = tonumber(args[5]), {}
+if task ~= 'bare' then
+  local held = pcall('GET', ledger)
+  if type(held) == 'table' then return nothing(held) end
+  local at = held and find(held, ' ', 1, true)
+  if not at or tonumber(sub(held, 1, at - 1)) ~= (tonumber(task) or 0) - 1 or sub(held, at + 1, (find(held, ' ', at + 1, true) or 0) - 1) ~= args[3] then
+    return elsewhere(held)
+  end
+end
+
+local count, out, freed = tonumber(args[5]), {}, false -- freed: something was deleted
 if not count then return nothing('ERR the number of operations is missing') end
 
 -- opened is the batch's first write: nil, or the error that kept it from it.
@@ -113,11 +122,10 @@ end
 
 -- finish stores what a replay must answer, and answers.
 local function finish()
-  local kept = before
-  if before == 0 or mark then
-    kept = pcall('EXISTS', container)
-    if type(kept) == 'table' then kept = 1 end
-    if mark and kept == 0 then pcall('SET', mark, '', 'PX', '604800000') end
+  local kept = '1'
+  if (before == '0' or freed) and pcall('EXISTS', container) == 0 then
+    kept = '0'
+    if mark and before == '1' then pcall('SET', mark, '', 'PX', '604800000') end
   end
   local results = ' ' .. kept .. ' ' .. table.concat(out, ' ')
   if ledger then pcall('APPEND', ledger, results) end
@@ -142,7 +150,7 @@ end
 
 if args[6] == '+' then
   local silent, stop = tonumber(args[7]), #args
-  if not silent or silent > count or stop ~= 7 + 2 * count then
+  if not silent or silent < 0 or silent > count or stop ~= 7 + 2 * count then
     return nothing('ERR ' .. count .. ' increments do not have ' .. stop .. ' arguments')
   end
   local err = opened()
@@ -183,7 +191,7 @@ end
 local function integer(v)
   if v == '0' then return true end
   if not find(v, '^%-?[1-9]%d*$') or #v > 20 then return false end
-  return not (less(v, '-9223372036854775808') or less('9223372036854775807', v))
+  return #v < 19 or not (less(v, '-9223372036854775808') or less('9223372036854775807', v))
 end
 
 -- value reads a field: its value ('0' where there is none), or nil and a result.
@@ -209,78 +217,83 @@ local function assign(field, n)
   return n
 end
 
-local holds = {
-  ['*'] = function() return true end,
-  ['='] = function(v, n) return v == n end,
-  ['!'] = function(v, n) return v ~= n end,
-  ['<'] = function(v, n) return less(v, n) end,
-  ['l'] = function(v, n) return not less(n, v) end,
-  ['>'] = function(v, n) return less(n, v) end,
-  ['g'] = function(v, n) return not less(v, n) end,
-}
-
--- changed applies a conditional verb: the change, or nil and a result.
-local function changed(verb, field, n, cmp, than)
-  local old, err = value(field)
-  if not old then return nil, err end
-  if not holds[cmp](old, than) then return old .. ':' end
-  local new
-  new, err = verb(field, n)
-  if not new then return nil, err end
-  return old .. ':' .. new
+-- holds reports whether v compares with n as cmp says.
+local function holds(v, cmp, n)
+  if cmp == '*' then return true end
+  if cmp == '=' then return v == n end
+  if cmp == '!' then return v ~= n end
+  if cmp == '<' then return less(v, n) end
+  if cmp == 'l' then return not less(n, v) end
+  if cmp == '>' then return less(n, v) end
+  return not less(v, n)
 end
 
--- verbs: a row a verb: its operands, as letters of "fits", and what it does: its
--- result, or nil and the result of a failure.
+-- fits reports whether v can be an operand: a field (f), a number (n), a
+-- comparator (c).
+local function fits(kind, v)
+  if v == nil or kind == 'f' then return v ~= nil end
+  if kind == 'n' then return integer(v) end
+  return #v == 1 and find('*=!<l>g', v, 1, true) ~= nil
+end
+
+-- verbs: a row a verb: its operands. What it does is in "carry": a table of
+-- functions would take longer to make than most batches to carry out.
 local verbs = {
-  g = {'f', value},   -- read -> value
-  i = {'fn', add},    -- add n -> value
-  s = {'fn', assign}, -- assign n -> value
-  d = {'f', function(field) -- delete -> the value it had
-    local v, err = value(field)
-    if not v then return nil, err end
-    local gone = pcall('HDEL', container, field)
-    if type(gone) == 'table' then return nil, failed(gone.err) end
-    return v
-  end},
-  m = {'f', function(field) -- subtract -2^63 -> value
-    local v, err = value(field)
-    if not v then return nil, err end
-    if sub(v, 1, 1) ~= '-' then return nil, '!O' end
-    -- v + 2^63 in two steps, neither of which can overflow for a negative v
-    v, err = add(field, '9223372036854775807')
-    if not v then return nil, err end
-    return add(field, '1')
-  end},
-  c = {'', function() -- delete the whole container -> 0
+  g = 'f',    -- read                       -> value
+  i = 'fn',   -- add n                      -> value
+  m = 'f',    -- subtract -2^63             -> value
+  s = 'fn',   -- assign n                   -> value
+  d = 'f',    -- delete                     -> the value it had
+  c = '',     -- delete the whole container -> 0
+  I = 'fncn', -- add n if value cmp n       -> change
+  S = 'fncn', -- assign n if value cmp n    -> change
+}
+
+-- carry carries out an operation: its result, or nil and that of its failure.
+local function carry(verb, field, n, cmp, than)
+  if verb == 'i' then return add(field, n) end
+  if verb == 's' then return assign(field, n) end
+  if verb == 'c' then
     local size = pcall('HLEN', container)
     if type(size) == 'table' then return nil, failed(size.err) end
     local gone = pcall('UNLINK', container)
     if type(gone) == 'table' then return nil, failed(gone.err) end
+    freed = true
     return '0'
-  end},
-  I = {'fncn', function(field, n, cmp, than) return changed(add, field, n, cmp, than) end},    -- add n if -> change
-  S = {'fncn', function(field, n, cmp, than) return changed(assign, field, n, cmp, than) end}, -- assign n if -> change
-}
-
--- fits are the kinds of operands: a field, a number, a comparator.
-local fits = {
-  f = function(v) return v ~= nil end,
-  n = function(v) return v ~= nil and integer(v) end,
-  c = function(v) return v ~= nil and holds[v] ~= nil end,
-}
+  end
+  local old, err = value(field)
+  if verb == 'g' or not old then return old, err end
+  if verb == 'd' then
+    local gone = pcall('HDEL', container, field)
+    if type(gone) == 'table' then return nil, failed(gone.err) end
+    freed = true
+    return old
+  end
+  if verb == 'm' then -- old + 2^63 in two steps, neither of which can overflow for a negative one
+    if sub(old, 1, 1) ~= '-' then return nil, '!O' end
+    local half
+    half, err = add(field, '9223372036854775807')
+    if not half then return nil, err end
+    return add(field, '1')
+  end
+  if not holds(old, cmp, than) then return old .. ':' end
+  local new
+  if verb == 'I' then new, err = add(field, n) else new, err = assign(field, n) end
+  if not new then return nil, err end
+  return old .. ':' .. new
+end
 
 -- Every operation is looked at before the first is carried out.
 local at, seen, stop = 6, 0, #args
 while at <= stop do
-  local verb = verbs[args[at]]
-  if not verb then return nothing('ERR unknown verb ' .. string.gsub(sub(args[at], 1, 20), '[^%w]', '?')) end
-  for i = 1, #verb[1] do
-    if not fits[sub(verb[1], i, i)](args[at + i]) then
+  local operands = verbs[args[at]]
+  if not operands then return nothing('ERR unknown verb ' .. string.gsub(sub(args[at], 1, 20), '[^%w]', '?')) end
+  for i = 1, #operands do
+    if not fits(sub(operands, i, i), args[at + i]) then
       return nothing('ERR operand ' .. i .. ' of verb ' .. args[at] .. ' is missing or wrong')
     end
   end
-  at, seen = at + 1 + #verb[1], seen + 1
+  at, seen = at + 1 + #operands, seen + 1
 end
 if seen ~= count then return nothing('ERR ' .. seen .. ' operations are not the number announced') end
 
@@ -289,10 +302,9 @@ if err then return nothing(err) end
 
 at = 6
 while at <= stop do
-  local verb = verbs[args[at]]
-  local result, failure = verb[2](args[at + 1], args[at + 2], args[at + 3], args[at + 4])
+  local result, failure = carry(args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4])
   out[#out + 1] = result or failure
-  at = at + 1 + #verb[1]
+  at = at + 1 + #verbs[args[at]]
 end
 
 return finish()

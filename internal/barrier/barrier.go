@@ -57,16 +57,41 @@ func (b *Barrier) Left() bool {
 	return b.gone.Load()
 }
 
-// And is a barrier that stands for both; either may be nil. One that was left is
+// And is a barrier that stands for both; either may be nil. What of them was left is
 // let go, so that Flushes given up leave nothing behind.
 func (b *Barrier) And(other *Barrier) *Barrier {
+	b, other = b.awaited(), other.awaited()
 	switch {
-	case b == nil || b.Left():
+	case b == nil:
 		return other
-	case other == nil || other.Left():
+	case other == nil:
 		return b
 	default:
 		return &Barrier{both: [2]*Barrier{b, other}}
+	}
+}
+
+// awaited is what of a barrier was not left; nil if that is nothing.
+func (b *Barrier) awaited() *Barrier {
+	switch {
+	case b == nil:
+		return nil
+	case b.both[0] == nil:
+		if b.gone.Load() {
+			return nil
+		}
+		return b
+	}
+	one, two := b.both[0].awaited(), b.both[1].awaited()
+	switch {
+	case one == nil:
+		return two
+	case two == nil:
+		return one
+	case one == b.both[0] && two == b.both[1]:
+		return b
+	default:
+		return &Barrier{both: [2]*Barrier{one, two}}
 	}
 }
 

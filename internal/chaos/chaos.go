@@ -1,9 +1,10 @@
 // Package chaos is what the fault suite's tests share: a seed that is printed
 // and can be given again, a short and a long form, and a row for the table.
 //
-//	go test ./faults                            the short form
-//	go test ./faults -chaos.long                the long form
-//	go test ./faults -run Proxy -chaos.seed=17  one test again, as it was
+//	cd faults                            a module of its own
+//	go test .                            the short form
+//	go test . -chaos.long                the long form
+//	go test . -run Proxy -chaos.seed=17  one test again, as it was
 //
 // make chaos runs every test of the suite in its long form and prints the table.
 package chaos

@@ -6,8 +6,10 @@ type Fifo[T any] struct {
 	head  int
 }
 
+// Len is how many items there are.
 func (q *Fifo[T]) Len() int { return len(q.items) - q.head }
 
+// Push adds an item.
 func (q *Fifo[T]) Push(item T) { q.items = append(q.items, item) }
 
 // Peek is the oldest item; the queue must not be empty.
@@ -16,6 +18,7 @@ func (q *Fifo[T]) Peek() *T { return &q.items[q.head] }
 // Last is the newest item; the queue must not be empty.
 func (q *Fifo[T]) Last() *T { return &q.items[len(q.items)-1] }
 
+// Pop takes the oldest item; the queue must not be empty.
 func (q *Fifo[T]) Pop() T {
 	var zero T
 	item := q.items[q.head]

@@ -15,8 +15,8 @@ import (
 type Cell interface {
 	Receiver
 	Mailbox() *Mailbox
-	Quiet() bool // the actor holds nothing; not to be asked while it runs
-	name(key string, group *Group)
+	Quiet() bool                     // the actor holds nothing; not to be asked while it runs
+	Become(key string, group *Group) // is called once, before anything else
 }
 
 // Key is what the cell of every key embeds: its name and its actor's mailbox.
@@ -28,7 +28,8 @@ type Key struct {
 // Mailbox implements Cell.
 func (k *Key) Mailbox() *Mailbox { return &k.Box }
 
-func (k *Key) name(key string, group *Group) { k.Name, k.Box.Group = key, group }
+// Become implements Cell.
+func (k *Key) Become(key string, group *Group) { k.Name, k.Box.Group = key, group }
 
 // Keyspace is where keys live: it finds the cell of a key, brings it and its actor
 // to life on the first touch, and puts them to sleep.
@@ -38,14 +39,14 @@ func (k *Key) name(key string, group *Group) { k.Name, k.Box.Group = key, group 
 // is handed over in born, under its lock; the actor finds its cell by its own
 // name when it is started.
 type Keyspace[C Cell] struct {
+	cells *xsync.Map[string, C]
+
 	host  *Host
 	group *Group
 	fresh func() C // makes a cell
 	props *actor.Props
 	under string // what the names of the actors start with
 	woken func() // told of each key that comes to life
-
-	cells *xsync.Map[string, C]
 
 	mu     sync.RWMutex // held for reading while a cell is made, held while one is put to sleep
 	closed bool         // no cell is made any more
@@ -54,16 +55,13 @@ type Keyspace[C Cell] struct {
 	born  *Mailbox // of the actor being spawned; guarded by birth
 }
 
-// NewKeyspace returns an empty keyspace, whose actors have names under the given
-// one. fresh makes a cell; woken is told of each key that comes to life.
-func NewKeyspace[C Cell](h *Host, under string, fresh func() C, woken func()) *Keyspace[C] {
-	k := &Keyspace[C]{
-		host: h, group: &Group{Inline: true}, under: h.name + "/" + under + "/",
-		fresh: fresh, woken: woken, cells: xsync.NewMap[string, C](),
-	}
+// Init makes an empty keyspace, whose actors have names under the given one. fresh
+// makes a cell; woken is told of each key that comes to life.
+func (k *Keyspace[C]) Init(h *Host, under string, fresh func() C, woken func()) {
+	k.host, k.group, k.under = h, &Group{Inline: true}, h.name+"/"+under+"/"
+	k.fresh, k.woken, k.cells = fresh, woken, xsync.NewMap[string, C]()
 	k.props = h.props(func() actor.Actor { return &keyActor[C]{keys: k} },
 		func() actor.Mailbox { return k.born }).Configure(actor.WithOnInit(unlist(h.system)))
-	return k
 }
 
 // keyActor is the actor of a key. An incarnation knows its cell and nothing else.
@@ -131,7 +129,7 @@ func (k *Keyspace[C]) make(key string) (c C, fresh, ok bool) {
 		return c, false, false
 	}
 	c = k.fresh()
-	c.name(key, k.group)
+	c.Become(key, k.group)
 	c, found := k.cells.LoadOrStore(key, c)
 	if found {
 		return c, false, true

@@ -70,6 +70,7 @@ const inlineBudget = 32
 // Offered is what became of an operation offered to a mailbox.
 type Offered uint8
 
+// What may become of it.
 const (
 	Taken    Offered = iota
 	Refused          // operations are refused for good
@@ -382,6 +383,8 @@ func (m *Mailbox) run(budget int) {
 func (m *Mailbox) next() (message any, system bool) {
 	b := m.backlog
 	switch {
+	case !m.opened: // who ran the actor before is still here
+		return nil, false
 	case b != nil && b.system.Len() > 0:
 		return b.system.Pop(), true
 	case m.suspended:

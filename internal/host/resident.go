@@ -47,20 +47,29 @@ func (r *Resident) Post(message any) {
 
 // wake brings it to life; false if it has been stopped for good.
 func (r *Resident) wake() bool {
+	woken, ok := r.birth()
+	if woken {
+		r.box.open() // not under a lock: what has been sent by now is handled here
+	}
+	return ok
+}
+
+// birth brings it to life, but for its mailbox, unless somebody else has; ok is
+// false if it has been stopped for good.
+func (r *Resident) birth() (woken, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return false
+		return false, false
 	}
 	if !r.box.awaken() {
-		return true // somebody else has
+		return false, true
 	}
 	r.group.gone.Add(1)
 	if _, err := r.host.parent.SpawnNamed(r.props, r.name); err != nil {
 		panic(fmt.Sprintf("distkit: start actor %s: %v", r.name, err)) // the supervisor's name is ours alone
 	}
-	r.box.open()
-	return true
+	return true, true
 }
 
 // Sweep puts it to sleep if three sweeps in a row found it without a message, and

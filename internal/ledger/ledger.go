@@ -57,6 +57,7 @@ type Book struct {
 	// acknowledged since it last was not.
 	seen  time.Time
 	acked int64
+	ends  int64 // how often seen ended: a loss was told, or somebody emptied it
 }
 
 // lane numbers the batches of one writer id, which was never used before.
@@ -99,25 +100,9 @@ type Batch struct {
 	ended   bool // verdict is that of the last attempt
 	verdict Verdict
 	sent    time.Time // the first attempt that may have been applied
+	seen    time.Time // this and the next are the book's, when the last attempt was made
+	ends    int64
 	full    error     // what Redis said before it was asked to run it in spite of that
-}
-
-// Reason says what of the data a writer had been told was stored is not there.
-type Reason uint8
-
-// The reasons.
-const (
-	RolledBack   Reason = iota // the ledger is behind what was acknowledged
-	CountersGone               // the container has vanished
-	LedgerGone                 // only the ledger has vanished, and a batch was in doubt
-)
-
-// Loss is what Redis has lost.
-type Loss struct {
-	Reason       Reason
-	Acknowledged int64     // batches acknowledged: by the ledger, or since the container was last whole
-	Found        int64     // those of them that Redis knows of
-	Since        time.Time // when it was last known to have them all
 }
 
 // NewBatch makes the next batch of a lane that is free. Its operations are ops, or
@@ -180,7 +165,8 @@ func (b *Batch) Release() {
 // Sending notes that an attempt is about to be made.
 func (b *Batch) Sending() {
 	b.ended, b.verdict = false, Pending
-	b.Known = !b.book.seen.IsZero()
+	b.seen, b.ends = b.book.seen, b.book.ends
+	b.Known = !b.seen.IsZero()
 	if !b.InDoubt {
 		b.sent = time.Now()
 	}
@@ -200,203 +186,6 @@ func (b *Batch) Ended() Verdict {
 	return b.verdict
 }
 
-func (b *Batch) judge() Verdict {
-	if b.Class == redisio.NoScript {
-		b.Text = true
-		return Again
-	}
-	switch b.Task {
-	case redisio.Open:
-		return b.opened()
-	case redisio.Fence:
-		return b.fenced()
-	case redisio.Bare:
-		return b.bare()
-	case redisio.Apply, redisio.Read, redisio.Retire:
-	}
-	return b.applied()
-}
-
-func (b *Batch) opened() Verdict {
-	switch b.Class {
-	case redisio.Answered:
-		b.lane.open, b.Task = true, redisio.Apply
-		return Again
-	case redisio.Unknown:
-		b.lane.doubted = true
-		return Thaw // it is not the batch that is in doubt
-	case redisio.Full:
-		return b.overFull()
-	case redisio.Refused:
-		return b.refuse()
-	case redisio.NotYet, redisio.Moving, redisio.NoScript:
-	}
-	return Thaw
-}
-
-func (b *Batch) applied() Verdict {
-	switch b.Class {
-	case redisio.Answered:
-		return b.answered()
-	case redisio.Unknown:
-		b.InDoubt, b.lane.doubted = true, true
-		return Keep
-	case redisio.NotYet, redisio.Refused, redisio.Full, redisio.Moving, redisio.NoScript:
-	}
-	switch {
-	case b.Class == redisio.Moving && !b.Unmarked:
-		b.Unmarked = true // the mark may be the key that is not there
-		return Again
-	case b.InDoubt:
-		return Keep
-	case b.Class == redisio.Moving && b.lane.acked == 0:
-		b.Task = redisio.Bare // the ledger went to the other node, and a new one would
-		return Again
-	case b.Class == redisio.Full:
-		return b.overFull()
-	case b.Class == redisio.Refused:
-		return b.refuse()
-	default:
-		return Thaw
-	}
-}
-
-// overFull has a batch that needs no memory run though there is none.
-func (b *Batch) overFull() Verdict {
-	if !b.light || b.OverFull {
-		return b.refuse()
-	}
-	b.OverFull, b.full = true, b.Err
-	return Again
-}
-
-// refuse gives the cause: a Redis that cannot run a script over full memory
-// cannot even read one that asks for it.
-func (b *Batch) refuse() Verdict {
-	if b.full != nil {
-		b.Err = b.full
-	}
-	return Refuse
-}
-
-// answered reads the script's answer to a numbered batch.
-func (b *Batch) answered() Verdict {
-	switch {
-	case b.Status == redisio.Done:
-		b.lane.acked, b.lane.nonce = b.Seq, b.Nonce
-		b.note()
-		return Done
-	case b.Status == redisio.Gap && b.Last == redisio.NoLedger:
-		if b.Vanished() && !b.onPurpose() {
-			b.lose(CountersGone)
-		} else if b.InDoubt {
-			b.lose(LedgerGone)
-		}
-		if b.InDoubt {
-			return b.giveUp(errLedgerGone)
-		}
-	case b.Status == redisio.Gap:
-		b.lose(RolledBack)
-		if b.InDoubt {
-			// Late copies of the batches before it could bring the old ledger to
-			// where a late copy of it passes too.
-			b.Task = redisio.Fence
-			return Again
-		}
-	case b.InDoubt: // a conflict: it may be ours that is in, or theirs
-		return b.giveUp(errConflict)
-	}
-	b.move()
-	return Again
-}
-
-// bare is the end of an attempt without a ledger, which is the only one.
-func (b *Batch) bare() Verdict {
-	switch b.Class {
-	case redisio.Answered:
-		b.note()
-		return Done
-	case redisio.Unknown:
-		return b.giveUp(b.Err)
-	case redisio.Refused, redisio.Full:
-		return b.refuse()
-	case redisio.NotYet, redisio.Moving, redisio.NoScript:
-	}
-	b.Task = redisio.Apply
-	return Thaw
-}
-
-// fenced looks at where the ledger stood. No copy of the batch passes any more.
-func (b *Batch) fenced() Verdict {
-	switch {
-	case b.Class != redisio.Answered:
-		return Keep
-	case b.Last == redisio.NoLedger:
-		return b.giveUp(errLedgerGone)
-	case b.Last == b.Seq && b.LastNonce == b.Nonce:
-		b.book.drop(b.lane)
-		b.note()
-		return Done
-	case b.Last >= b.Seq:
-		return b.giveUp(errConflict)
-	}
-	b.move()
-	b.InDoubt = false
-	return Again
-}
-
-// giveUp ends a batch of which nobody will know more.
-func (b *Batch) giveUp(cause error) Verdict {
-	b.book.drop(b.lane)
-	b.Err = cause
-	return Unknown
-}
-
-// note keeps in mind that a batch is in, and what that says of the container.
-func (b *Batch) note() {
-	k := b.book
-	if b.Vanished() && !b.onPurpose() {
-		b.lose(CountersGone)
-	}
-	k.acked++
-	switch {
-	case !b.Kept:
-		k.seen, k.acked = time.Time{}, 0
-	case b.sent.After(k.seen):
-		k.seen = b.sent
-	}
-}
-
-// clocks is how far the age of a mark, which Redis counts in milliseconds, may
-// seem to go back behind what we have seen before it was left.
-const clocks = 2 * time.Millisecond
-
-// onPurpose reports whether somebody has emptied the container since it was seen.
-func (b *Batch) onPurpose() bool {
-	seen := b.book.seen
-	if seen.IsZero() {
-		seen = b.sent
-	}
-	return b.Emptied && b.EmptiedAgo <= time.Since(seen)+clocks
-}
-
-// lose notes a loss; what is there from now on is all that there is.
-func (b *Batch) lose(reason Reason) {
-	k := b.book
-	loss := &Loss{Reason: reason, Acknowledged: b.lane.acked, Since: k.seen}
-	switch reason {
-	case RolledBack:
-		loss.Found = b.Last
-	case CountersGone:
-		loss.Acknowledged = k.acked
-	case LedgerGone:
-	}
-	if reason != LedgerGone {
-		k.seen, k.acked = time.Time{}, 0
-	}
-	b.Loss = loss
-}
-
 // Retire returns the calls that shorten the lives of the ledgers of all lanes no
 // late copy of whose batches can be about.
 func (k *Book) Retire() []*redisio.Call {
@@ -407,20 +196,4 @@ func (k *Book) Retire() []*redisio.Call {
 		}
 	}
 	return calls
-}
-
-// OfRead is what the end of an attempt at a batch of reads means: nothing of it is
-// ever in doubt.
-func OfRead(call *redisio.Call) Verdict {
-	switch call.Class {
-	case redisio.Answered:
-		if call.Status == redisio.None {
-			return Pending
-		}
-		return Done
-	case redisio.Refused, redisio.Full:
-		return Refuse
-	case redisio.Unknown, redisio.NotYet, redisio.Moving, redisio.NoScript:
-	}
-	return Thaw
 }

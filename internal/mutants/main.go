@@ -111,8 +111,9 @@ func (m mutant) try(ctx context.Context, dir string, limit time.Duration) (verdi
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("the mutant does not build: %s", output)
 	}
-	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout", limit.String(), "-run", m.run, "-v", m.pkg)
-	test.Dir = dir
+	module, pkg := moduleOf(dir, m.pkg)
+	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout", limit.String(), "-run", m.run, "-v", pkg)
+	test.Dir = filepath.Join(dir, module)
 	test.Cancel = func() error { return test.Process.Signal(os.Interrupt) } // the tests stop what they started
 	test.WaitDelay = 10 * time.Second
 	output, err := test.CombinedOutput()
@@ -126,6 +127,21 @@ func (m mutant) try(ctx context.Context, dir string, limit time.Duration) (verdi
 	default:
 		return "killed", nil
 	}
+}
+
+// moduleOf splits a package's path in the project at the module that it is in: the
+// fault suite is one of its own. Its go.mod finds the library beside it in the copy
+// as in the project.
+func moduleOf(dir, pkg string) (module, path string) {
+	for module = filepath.Clean(pkg); module != "."; module = filepath.Dir(module) {
+		if _, err := os.Stat(filepath.Join(dir, module, "go.mod")); err == nil {
+			break
+		}
+	}
+	if path, _ = filepath.Rel(module, pkg); path != "." {
+		path = "./" + path
+	}
+	return module, path
 }
 
 // tree is the project without what a copy does not need.

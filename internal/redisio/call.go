@@ -76,6 +76,7 @@ type Reply struct {
 	LastNonce uint64        // Fenced: the nonce of its last batch
 
 	Replayed bool // Done by an earlier attempt
+	Repeated bool // somebody has sent the call several times at this attempt
 	Existed  bool // there was a container when the call came
 	Kept     bool // and when the batch had been applied
 
@@ -83,14 +84,14 @@ type Reply struct {
 	EmptiedAgo time.Duration // so long ago
 }
 
-// vanished reports whether there was no container where one had been: when the
+// Vanished reports whether there was no container where one had been: when the
 // batch was applied that is replayed, or to the knowledge of who sent the call.
 func (c *Call) Vanished() bool {
 	switch {
 	case c.Existed || c.Status != Done && c.Status != Gap || !c.batch():
 		return false
-	case c.Replayed && c.Kept:
-		return true
+	case c.Replayed: // what it has emptied itself has not vanished
+		return c.Kept
 	default:
 		return c.Known
 	}
@@ -114,8 +115,8 @@ func (c *Call) Revoke() bool {
 	return c.fate.CompareAndSwap(here, revoked) || c.fate.Load() == revoked
 }
 
-// leave is called when an attempt is about to be written; false if it must not be.
-func (c *Call) leave() bool {
+// Leave is called by a Sender when an attempt is about to be written; false if it must not be.
+func (c *Call) Leave() bool {
 	if c.HasLeft() || !c.batch() {
 		return true
 	}
@@ -151,20 +152,20 @@ func (c *Call) read(text string, room []verb.Result) (r Reply, err error) {
 	}
 	status, flag := head[0], head[1:]
 	r.Existed = flag == "1"
-	switch {
-	case c.Task == Open && status == 'O':
+	switch tells := flag == "0" || flag == "1"; {
+	case c.Task == Open && text == "O": // not the OK of somebody else's
 		r.Status = Opened
-	case c.Task == Fence && status == 'F':
+	case c.Task == Fence && head == "F-":
 		r.Status = Fenced
 		err = c.readFence(&r, rest, room)
-	case c.Task == Apply && status == 'X':
+	case c.Task == Apply && status == 'X' && tells:
 		r.Status = Conflict
-	case c.Task == Apply && status == 'G':
+	case c.Task == Apply && status == 'G' && tells:
 		r.Status, r.Last = Gap, NoLedger
 		if rest != "-" {
 			r.Last, err = strconv.ParseInt(rest, 10, 64)
 		}
-	case c.batch() && (status == 'A' || status == 'R' && c.Task == Apply):
+	case c.batch() && tells && (status == 'A' || status == 'R' && c.Task == Apply):
 		r.Status, r.Replayed = Done, status == 'R'
 		c.readResults(&r, rest, room)
 	default:

@@ -77,8 +77,8 @@ func Classify(err error) Class {
 	if err == nil {
 		return Answered
 	}
-	if isReply(err) {
-		return classifyReply(err.Error())
+	if text, ok := replyOf(err); ok {
+		return classifyReply(text)
 	}
 	var network *net.OpError
 	switch {
@@ -105,10 +105,16 @@ func classifyReply(text string) Class {
 	return Unknown
 }
 
-// isReply reports whether Redis has answered.
-func isReply(err error) bool {
-	var reply redis.Error
-	return errors.As(err, &reply)
+// replyOf is what Redis has answered, if it has. A hook may have wrapped it. Of
+// several errors in one nobody says which ended the attempt: go-redis joins those
+// of a broken connection so.
+func replyOf(err error) (text string, ok bool) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if reply, is := err.(redis.Error); is {
+			return reply.Error(), true
+		}
+	}
+	return "", false
 }
 
 // holdsWord reports whether text has the word anywhere: Redis before 7.0
@@ -133,4 +139,7 @@ func startsWith(text, prefix string) bool {
 	return found && (rest == "" || rest[0] == ' ' || rest[0] == ':' || rest[0] == ',')
 }
 
-func wrongType(err error) bool { return isReply(err) && startsWith(err.Error(), "WRONGTYPE") }
+func wrongType(err error) bool {
+	text, ok := replyOf(err)
+	return ok && startsWith(text, "WRONGTYPE")
+}

@@ -122,13 +122,14 @@ type wire struct {
 
 // MarshalBinary implements encoding.BinaryMarshaler.
 func (w wire) MarshalBinary() ([]byte, error) {
-	if !w.c.call.leave() {
+	if w.c.call.Task == Bare && w.c.waiting || !w.c.call.Leave() {
 		return nil, errKept
 	}
 	w.c.frozen, w.c.written = true, true
-	if w.c.waiting {
+	if text, _ := w.c.Val().(string); w.c.waiting && text == "" { // else the copy before has been answered
 		w.c.unanswered++
 	}
+	w.c.SetVal(nil)
 	w.c.waiting = true
 	return w.text, nil
 }
@@ -140,7 +141,7 @@ func (w wire) String() string { return string(w.text) }
 func (c *command) SetErr(err error) {
 	c.Cmd.SetErr(err)
 	if err != nil && c.waiting {
-		if isReply(err) && Classify(err).NotApplied() {
+		if _, ok := replyOf(err); ok && Classify(err).NotApplied() {
 			c.waiting = false
 		}
 	}
@@ -159,6 +160,9 @@ func (c *command) reply() Reply {
 	}
 	if err != nil {
 		r := Reply{Class: Classify(err), Err: err}
+		if r.Class == NoScript {
+			c.call.Text = true // even if an earlier copy has left it open
+		}
 		switch {
 		case !c.written: // whatever it is, nothing has been done
 			if r.Class == Unknown {
@@ -182,5 +186,6 @@ func (c *command) reply() Reply {
 	if err != nil {
 		return Reply{Class: Unknown, Err: err}
 	}
+	r.Repeated = c.unanswered > 0
 	return r
 }

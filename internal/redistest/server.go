@@ -91,13 +91,21 @@ func lookServer() (string, error) {
 	return "", errors.New("neither redis-server nor valkey-server is on PATH")
 }
 
+// maxPort is the last port that a cluster's node can have: its bus takes the one
+// 10,000 above.
+const maxPort = 65535 - 10000
+
 func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, err
+		}
+		defer func() { _ = listener.Close() }() // not before: else it is given again
+		if port := listener.Addr().(*net.TCPAddr).Port; port <= maxPort {
+			return port, nil
+		}
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 // launch starts the process and waits until it serves.

@@ -130,7 +130,11 @@ func (r *Request) Claimed() bool { return r.is(claimed) }
 func (r *Request) Decide(result verb.Result) { r.result = result }
 
 // Answer delivers the outcome noted by Decide.
-func (r *Request) Answer() { r.Settle(r.result) }
+func (r *Request) Answer() {
+	if r.is(claimed) {
+		r.deliver()
+	}
+}
 
 // Outcome is what was noted, or delivered.
 func (r *Request) Outcome() verb.Result { return r.result }
@@ -160,8 +164,12 @@ func (r *Request) Settle(result verb.Result) {
 		return
 	}
 	r.result = result
+	r.deliver()
+}
+
+func (r *Request) deliver() {
 	if r.reply != nil {
-		r.reply(r.Op, result)
+		r.reply(r.Op, r.result)
 	}
 	if r.state.Swap(done)&waited != 0 {
 		r.done <- struct{}{}

@@ -40,4 +40,8 @@ func TestErrors_haveAClassAndACause(t *testing.T) {
 	require.NotErrorIs(t, err, ErrOutcomeUnknown)
 	require.ErrorContains(t, err, "connection refused")
 	require.NotErrorIs(t, Unknown(ErrClosed), ErrNotApplied)
+	require.Equal(t, ErrClosed, Hint(ErrClosed, nil))
+	hinted := Hint(ErrClosed, context.Canceled)
+	require.ErrorIs(t, hinted, ErrClosed)
+	require.NotErrorIs(t, hinted, context.Canceled, "the trouble is not the cause")
 }

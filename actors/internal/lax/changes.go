@@ -92,6 +92,7 @@ func (k *key) onGather(s *slot) {
 		k.gatherWipe(s)
 	} else {
 		k.dirty = false
+		k.recall(s.cover)
 		if k.flight == nil && len(k.dels()) == 0 && k.open.Kind != fold.Nothing {
 			s.mutation.Change, s.mutation.barrier = k.takeOpen()
 			k.takeOff(&s.mutation)
@@ -230,10 +231,19 @@ func (k *key) forget(m *mutation, err error) {
 	for len(m.dropped) > 0 {
 		c := m.dropped[0]
 		m.dropped = m.dropped[1:]
-		m.barrier.Note(unflushed(k.Name, c, err))
-		k.setAside(&mutation{Change: c}, err)
+		k.giveUp(m, c, err)
 	}
 	m.pass(nil)
+}
+
+// giveUp sets aside a change that a Del or Clear had dropped.
+func (k *key) giveUp(of *mutation, c fold.Change, err error) {
+	u := unflushed(k.Name, c, err)
+	of.barrier.Note(u)
+	if k.dirty { // the gather that comes may bring a Flush of before this
+		k.more().forgotten = append(k.queues.forgotten, *u)
+	}
+	k.setAside(&mutation{Change: c}, err)
 }
 
 // setAside takes a change that is not in Redis, or not known to be, out of the
@@ -245,6 +255,9 @@ func (k *key) setAside(m *mutation, err error) {
 		return
 	}
 	k.more().refused = fmt.Errorf("redis refused an earlier change of %q by %d: %w", k.Name, c.Amount(), err)
+	if errors.Is(err, verb.ErrOutcomeUnknown) { // of that change, not of the operation that is told of it
+		k.queues.refused = fmt.Errorf("an earlier change of %q by %d is set aside: %v", k.Name, c.Amount(), err)
+	}
 	m.pass(unflushed(k.Name, c, err))
 	m.Change = fold.Change{}
 	k.at.observer.ChangeRefused(k.Name, c.Amount(), c.Kind == fold.Assign, err)
@@ -254,11 +267,21 @@ func unflushed(key string, c fold.Change, err error) *barrier.Unflushed {
 	return &barrier.Unflushed{Key: key, N: c.Amount(), Assign: c.Kind == fold.Assign, Err: err}
 }
 
+// recall tells a Flush, which the key was to be gathered for, what it has given up
+// until then.
+func (k *key) recall(b *barrier.Barrier) {
+	if k.queues == nil {
+		return
+	}
+	for i := range k.queues.forgotten {
+		b.Note(&k.queues.forgotten[i])
+	}
+	k.queues.forgotten = nil
+}
+
 // restore puts back what a refused Del or Clear had dropped, before the
 // changes that came after it. What had not been decided by then is refused too.
 func (k *key) restore(m *mutation, err error) {
-	dropped, behind := m.dropped, m.barrier
-	m.dropped, m.barrier = nil, nil
 	for len(m.unserved) > 0 {
 		m.unserved = m.unserved[1:]
 		k.at.observer.MessageRefused(k.Name, err)
@@ -270,23 +293,23 @@ func (k *key) restore(m *mutation, err error) {
 		first = dels[0]
 	}
 	if first != nil {
-		first.dropped = dropped.Then(first.dropped...)
-		first.barrier = behind.And(first.barrier)
+		first.dropped, first.barrier = m.dropped.Then(first.dropped...), m.barrier.And(first.barrier)
+		m.dropped, m.barrier = nil, nil
 		return
 	}
 	open, later := k.takeOpen()
-	k.behind = behind.And(later)
-	all := dropped.Then(open)
-	if last := len(all) - 1; last >= 0 {
-		k.open, all = all[last], all[:last]
+	m.dropped, m.barrier = m.dropped.Then(open), m.barrier.And(later)
+	for len(m.dropped) > 1 { // together they are no int64
+		c := m.dropped[0]
+		m.dropped = m.dropped[1:]
+		k.giveUp(m, c, verb.NotApplied(verb.ErrOverflow))
 	}
-	if k.open.Kind == fold.Nothing {
-		k.behind.Pass(nil)
-		k.behind = nil
+	if len(m.dropped) == 0 {
+		m.pass(nil)
+		return
 	}
-	for _, c := range all { // together they are no int64
-		k.setAside(&mutation{Change: c}, verb.NotApplied(verb.ErrOverflow))
-	}
+	k.open, k.behind = m.dropped[0], m.barrier
+	m.dropped, m.barrier = nil, nil
 }
 
 // remains lists what a stopped key still holds, unhandled being the rest of its
@@ -298,7 +321,8 @@ func (k *key) remains(unhandled []any) []barrier.Unflushed {
 			left = append(left, *unflushed(k.Name, c, err))
 		}
 	}
-	for _, message := range unhandled {
+	k.endServing()
+	for _, message := range append([]any{k.current}, unhandled...) { // current was left by a panic
 		if told, ok := message.(landing); ok { // it is known what became of it
 			k.land(told.slot)
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/distkit/distkit-go/actors/internal/refresh"
 	"github.com/distkit/distkit-go/internal/barrier"
-	"github.com/distkit/distkit-go/internal/fold"
 	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/ledger"
 	"github.com/distkit/distkit-go/internal/redisio"
@@ -40,6 +39,7 @@ type coordinator struct {
 	redis    redisio.Sender
 	observer host.Observer
 	failAt   host.FailPoint
+	risen    func()        // told when it comes to life
 	keys     func() []*key // every key in memory
 	clock    refresh.Clock
 	refresh  *refresh.Refresher[*key]
@@ -108,7 +108,7 @@ func (c *coordinator) Receive(message any) {
 	case refresh.Returned:
 		c.onReadReturned()
 	case refresh.WaitOver:
-		c.refresh.OnWaitOver()
+		c.refresh.OnWaitOver(message)
 	case refresh.WatchDue:
 		c.refresh.OnWatchDue()
 		c.step()
@@ -120,6 +120,7 @@ func (c *coordinator) Receive(message any) {
 // onStarted resumes the rounds that an earlier incarnation left, at the stages
 // that they had reached.
 func (c *coordinator) onStarted() {
+	c.risen()
 	for _, r := range slices.Clone(c.rounds) {
 		switch {
 		case r.inFlight: // its return is on the way
@@ -263,7 +264,8 @@ func (c *coordinator) arrive(r *round) {
 }
 
 func (c *coordinator) onGathered(r *round) {
-	if r.frozen || !slices.Contains(c.rounds, r) {
+	// What says so may be late, and r be another round by now, in the same memory.
+	if r.frozen || r.missing.Load() > 0 || !slices.Contains(c.rounds, r) {
 		return
 	}
 	c.failAt.At("coordinator: gathered")
@@ -300,129 +302,6 @@ func (c *coordinator) send(r *round) {
 	}()
 }
 
-// onReturned lands what has an answer and sends the rest again: at once
-// where Redis has shown that it is there, after a restart where it has not.
-func (c *coordinator) onReturned(r *round) {
-	r.inFlight, r.step = false, c.refresh.NextStep()
-	c.failAt.At("coordinator: returned")
-	again, failed := c.takeIn(r)
-	if r.failing = failed != nil; r.failing {
-		c.lost(failed)
-	}
-	c.found()
-	c.failAt.At("coordinator: settled")
-	if again {
-		c.send(r)
-	} else {
-		c.finish(r)
-	}
-}
-
-// resume goes on with a round whose last attempt has ended, or was never made.
-func (c *coordinator) resume(r *round) {
-	c.takeIn(r)
-	if len(r.open()) > 0 {
-		c.send(r)
-	} else {
-		c.finish(r)
-	}
-}
-
-// takeIn takes in how the attempt at the open calls has ended, and lands what need
-// not go again. again says that something is to go at once; failed why something
-// has to wait for Redis. It can be repeated after a panic.
-func (c *coordinator) takeIn(r *round) (again bool, failed error) {
-	for _, call := range r.open() {
-		verdict := call.Ended()
-		if call.Loss != nil {
-			c.observer.DataLost(writerName, call.Loss)
-			call.Loss = nil
-		}
-		switch verdict {
-		case ledger.Done:
-			c.land(r, call, nil)
-		case ledger.Unknown:
-			c.land(r, call, verb.Unknown(call.Err))
-		case ledger.Refuse:
-			if call.frees {
-				c.land(r, call, verb.NotApplied(call.Err))
-			} else {
-				failed = call.Err
-			}
-		case ledger.Keep, ledger.Thaw:
-			failed = call.Err
-		case ledger.Again, ledger.Pending:
-			again = true
-		}
-	}
-	return again, failed
-}
-
-// onReadReturned hands on what a read has brought. Where writes fail, Redis is not
-// found again by that.
-func (c *coordinator) onReadReturned() {
-	c.failAt.At("coordinator: read returned")
-	if err := c.refresh.Return(); err != nil {
-		c.lost(err)
-	}
-	if !slices.ContainsFunc(c.rounds, func(r *round) bool { return r.failing }) {
-		c.found()
-	}
-	c.refresh.Answer()
-	c.step()
-}
-
-// lost ends this incarnation of the actor: the supervisor makes the next one after
-// the backoff.
-func (c *coordinator) lost(cause error) {
-	c.setTrouble(cause)
-	c.refresh.Lost()
-	panic(c.outage.Failed(writerName, cause))
-}
-
-// found notes that Redis has answered.
-func (c *coordinator) found() {
-	c.setTrouble(nil)
-	c.refresh.Found()
-	c.outage.Over(writerName, c.observer)
-}
-
-// land tells the keys of a call what became of their mutations: its results, or
-// err. It can be repeated after a panic: keys and Clears are told their fate once.
-func (c *coordinator) land(r *round, call *call, err error) {
-	if err != nil {
-		call.Results = make([]verb.Result, len(call.Ops))
-		verb.Fail(call.Results, err)
-	}
-	sent := c.clock.At(call.Sent())
-	if call.slots == nil { // Clears: every key is to know
-		for i := range r.slots {
-			c.tell(&r.slots[i], call.Results[0], sent)
-		}
-	}
-	for i, s := range call.slots {
-		c.tell(s, call.Results[i], sent)
-	}
-	for len(r.wipes) > 0 {
-		request := r.wipes[0]
-		r.wipes = r.wipes[1:]
-		request.Settle(call.Results[0])
-	}
-	call.landed = true
-	call.Release()
-}
-
-// tell sends a key the result of its change, once.
-func (c *coordinator) tell(s *slot, result verb.Result, sent time.Duration) {
-	c.failAt.At("coordinator: settling")
-	if s.told || s.mutation.Kind == fold.Nothing {
-		return
-	}
-	s.told, s.result, s.sent, s.step = true, result, sent, s.round.step
-	s.round.users.Add(1)
-	s.key.Box.Post(landing{s})
-}
-
 func (c *coordinator) stopTimers() {
 	c.refresh.Stop()
 	if c.tick != nil {
@@ -438,26 +317,32 @@ func (c *coordinator) quiet() bool {
 	return len(c.dirty)+len(c.flushed)+len(c.dels)+len(c.wipes)+len(c.rounds) == 0 && c.tick == nil && c.refresh.Quiet()
 }
 
-// abandon, when everything has stopped, marks what Redis may have and answers
-// the Clears that are left.
+// abandon takes in what has ended, when everything has stopped, marks what Redis may
+// have and answers the Clears that are left.
 func (c *coordinator) abandon() {
+	closed := verb.NotApplied(verb.ErrClosed)
 	for _, r := range c.rounds {
+		if !r.inFlight {
+			_, _ = c.takeIn(r) // a panic had left it for the next incarnation
+		}
 		for _, call := range r.open() {
-			if !call.InDoubt && (!r.inFlight || call.Revoke()) {
-				continue
+			err := closed
+			if call.InDoubt || r.inFlight && !call.Revoke() {
+				err = verb.Unknown(request.ErrStopped)
+				r.doubt(call)
 			}
-			for _, s := range call.slots {
-				s.flight().ambiguous = true
+			for _, wipe := range r.wipes {
+				wipe.Settle(verb.Result{Err: err})
 			}
 		}
-		for _, wipe := range r.wipes {
-			wipe.Settle(verb.Result{Err: verb.Unknown(request.ErrStopped)})
+		for _, wipe := range r.wipes { // of a round without a call so far
+			wipe.Settle(verb.Result{Err: closed})
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
 	for _, r := range c.wipes {
-		r.Fail(verb.NotApplied(verb.ErrClosed))
+		r.Fail(closed)
 	}
 }

@@ -70,6 +70,8 @@ type queues struct {
 	refused error          // why Redis refused a change, for the next reply
 	wiping  *mutation      // a Clear under way whose place as flight a Del has
 
+	forgotten []barrier.Unflushed // given up since the key is dirty, for a Flush that waits for its gather
+
 	patience *refresh.Patience // ends the wait of the parked for flight's result
 }
 
@@ -106,7 +108,7 @@ func (k *key) trim() {
 	if q.parked.Len() == 0 {
 		k.endPatience()
 	}
-	if len(q.dels) == 0 && q.parked.Len() == 0 && q.refused == nil && q.wiping == nil {
+	if len(q.dels) == 0 && q.parked.Len() == 0 && q.refused == nil && q.wiping == nil && q.forgotten == nil {
 		k.queues = nil
 	}
 }
@@ -333,19 +335,7 @@ func (k *key) change(c fold.Change, view int64) (after int64, ok bool) {
 // onRestarting takes up what a panic interrupted: the operation gets its one
 // outcome, the coordinator's message is handled to its end.
 func (k *key) onRestarting() {
-	if r := k.serving; r != nil {
-		if k.waiting() > 0 && *k.queues.parked.Peek() == any(r) {
-			k.queues.parked.Pop()
-		}
-		switch {
-		case k.decided:
-			r.Answer()
-		case !k.underWay(r):
-			r.Claim()
-			r.Settle(verb.Result{Err: verb.NotApplied(request.ErrPanicked)})
-		}
-		k.serving = nil
-	}
+	k.endServing()
 	switch message := k.current.(type) {
 	case gather:
 		k.onGather(message.slot)
@@ -355,6 +345,25 @@ func (k *key) onRestarting() {
 	k.current = nil
 	k.sendNext()
 	k.serveParked(false)
+}
+
+// endServing gives the operation that a panic interrupted its outcome.
+func (k *key) endServing() {
+	r := k.serving
+	if r == nil {
+		return
+	}
+	if k.waiting() > 0 && *k.queues.parked.Peek() == any(r) {
+		k.queues.parked.Pop()
+	}
+	switch {
+	case k.decided:
+		r.Answer()
+	case !k.underWay(r) && (r.Claim() || r.Claimed()):
+		k.decide(verb.Result{Err: verb.NotApplied(request.ErrPanicked)})
+		k.answer()
+	}
+	k.serving = nil
 }
 
 // underWay reports whether a Del is on its way and will be answered by its result.

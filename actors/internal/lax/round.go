@@ -199,3 +199,15 @@ func (r *round) open() []*call {
 	}
 	return open
 }
+
+// doubt marks the changes of a call as those that Redis may have.
+func (r *round) doubt(call *call) {
+	for _, s := range call.slots {
+		s.flight().ambiguous = true
+	}
+	if call.slots == nil { // Clears
+		for i := range r.slots {
+			r.slots[i].mutation.ambiguous = true
+		}
+	}
+}

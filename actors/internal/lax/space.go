@@ -39,14 +39,14 @@ type Config struct {
 
 // Space is a container of lax counters at work. It is safe for concurrent use.
 type Space struct {
-	keys *host.Keyspace[*key]
+	keys host.Keyspace[*key]
 	at   *coordinator
 }
 
 // New returns a space of which nothing lives yet.
 func New(cfg Config) *Space {
 	c := &coordinator{
-		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, clock: refresh.NewClock(),
+		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
 		allowedLag: cfg.AllowedLag, maxStaleness: cfg.MaxStaleness,
 		book:  ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
 		epoch: 1, since: 1, // a key never listed has 0
@@ -56,7 +56,7 @@ func New(cfg Config) *Space {
 		At: cfg.Container, Redis: cfg.Redis, Clock: c.clock, Lag: cfg.AllowedLag, Wait: cfg.RefreshWait, Post: c.actor.Post,
 	}
 	s := &Space{at: c}
-	s.keys = host.NewKeyspace(cfg.Host, cfg.Name, func() *key { return &key{at: c} }, cfg.Woken)
+	s.keys.Init(cfg.Host, cfg.Name, func() *key { return &key{at: c} }, cfg.Woken)
 	c.keys = s.keys.All
 	return s
 }
@@ -112,9 +112,6 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 // Send carries out an operation that nobody waits for; false if the space is
 // closed.
 func (s *Space) Send(key string, o verb.Op) bool {
-	if o.Kind == verb.Inc {
-		return s.Add(key, o.N)
-	}
 	return s.keys.Offer(key, request.Message(key, o))
 }
 
@@ -201,7 +198,7 @@ func (s *Space) Sweep() bool {
 func (s *Space) Close() { s.keys.Close() }
 
 // Drain waits until everything accepted has its answer. What of that Redis refused
-// Rest lists, later.
+// rest lists, later.
 func (s *Space) Drain(ctx context.Context) (rest func() []barrier.Unflushed, err error) {
 	b := s.flush()
 	for _, settled := range []func() <-chan struct{}{b.Done, s.at.whenIdle} {
@@ -220,7 +217,7 @@ func (s *Space) StopWriter() { s.at.actor.Stop() }
 // StopKeys ends the keys' actors, when the writer has stopped.
 func (s *Space) StopKeys() { s.keys.Stop() }
 
-// Abandon, when everything has stopped, answers everybody who still waits, and
+// Abandon answers everybody who still waits, when everything has stopped, and
 // lists the changes left.
 func (s *Space) Abandon() []barrier.Unflushed {
 	s.at.abandon()

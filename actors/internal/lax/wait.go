@@ -97,7 +97,7 @@ func (k *key) endPatience() {
 // onImpatient answers from the view there is: Redis counts as away.
 func (k *key) onImpatient(p *refresh.Patience) {
 	if k.waiting() > 0 && k.queues.patience == p {
-		k.at.refresh.GiveUp()
+		k.at.refresh.GiveUp(p)
 		k.serveParked(true)
 	}
 }

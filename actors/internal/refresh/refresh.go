@@ -71,15 +71,17 @@ type Refresher[K Key] struct {
 	Wait  time.Duration // how long a key waits for a read
 	Post  func(any)     // sends the actor a message, for Receive
 
-	away atomic.Bool
+	away atomic.Bool // set and cleared with mu held
 
 	mu    sync.Mutex
 	asked []asked[K]    // what the next trips are for
 	since time.Duration // when the first of them asked
+	finds uint64        // how often Redis has been found to answer
 
 	steps   uint64 // reads sent and rounds returned so far: what came before what
 	trip    *trip[K]
 	bound   *time.Timer // ends the waits for reads
+	waits   uint64      // how many bounds there have been
 	watch   watch[K]
 	wasAway bool // when the trip that is being answered returned
 }
@@ -106,19 +108,26 @@ const maxTrip = 3 * redisio.MaxReads
 
 // The messages of a Refresher to its actor.
 type (
-	// Returned: an attempt at the trip has ended.
+	// Returned says that an attempt at the trip has ended.
 	Returned struct{}
-	// WaitOver: the reads asked for have taken longer than Wait.
-	WaitOver struct{}
-	// WatchDue: it is time to read the keys that are watched.
+	// WaitOver says that the reads asked for have taken longer than Wait.
+	WaitOver struct{ wait uint64 }
+	// WatchDue says that it is time to read the keys that are watched.
 	WatchDue struct{}
 )
 
 // Away reports whether Redis is known not to answer: nobody waits for a read.
 func (r *Refresher[K]) Away() bool { return r.away.Load() }
 
-// GiveUp says that a key has waited for long enough: Redis counts as away.
-func (r *Refresher[K]) GiveUp() { r.away.Store(true) }
+// GiveUp says that a key has waited for long enough: Redis counts as away, unless it
+// has answered somebody since the wait began.
+func (r *Refresher[K]) GiveUp(p *Patience) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.finds == p.finds {
+		r.away.Store(true)
+	}
+}
 
 // Ask asks for a key to be read, because its view is old or, the first time,
 // because there is none.
@@ -257,13 +266,24 @@ func (r *Refresher[K]) Answer() {
 
 // Lost says that Redis does not answer: nobody waits. What is asked for stays so.
 func (r *Refresher[K]) Lost() {
-	r.away.Store(true)
+	r.leave()
 	r.release()
+}
+
+// leave has Redis count as away.
+func (r *Refresher[K]) leave() {
+	r.mu.Lock()
+	r.away.Store(true)
+	r.mu.Unlock()
 }
 
 // Found says that Redis has answered.
 func (r *Refresher[K]) Found() {
-	if r.away.Swap(false) && !r.Idle() {
+	r.mu.Lock()
+	r.finds++
+	wasAway := r.away.Swap(false)
+	r.mu.Unlock()
+	if wasAway && !r.Idle() {
 		r.boundWait(r.Clock.Now()) // for who waits from now on
 	}
 }
@@ -271,7 +291,9 @@ func (r *Refresher[K]) Found() {
 // boundWait bounds the wait for reads of which the first was asked for then.
 func (r *Refresher[K]) boundWait(since time.Duration) {
 	if r.bound == nil && !r.away.Load() {
-		r.bound = time.AfterFunc(r.Wait-r.Clock.Age(since), func() { r.Post(WaitOver{}) })
+		r.waits++
+		over := WaitOver{r.waits}
+		r.bound = time.AfterFunc(r.Wait-r.Clock.Age(since), func() { r.Post(over) })
 	}
 }
 
@@ -283,9 +305,10 @@ func (r *Refresher[K]) endWait() {
 }
 
 // OnWaitOver ends the waits for reads: whoever has a view answers from it.
-func (r *Refresher[K]) OnWaitOver() {
-	r.bound = nil
-	r.release()
+func (r *Refresher[K]) OnWaitOver(over WaitOver) {
+	if r.bound != nil && over.wait == r.waits { // else that wait has ended otherwise
+		r.release()
+	}
 }
 
 // release lets the keys that wait for a read answer from the views they have;
@@ -299,7 +322,7 @@ func (r *Refresher[K]) release() {
 		waiting = append(waiting, r.trip.asked...)
 	}
 	if len(waiting) > 0 {
-		r.away.Store(true)
+		r.leave()
 	}
 	for _, a := range waiting {
 		a.key.Proceed()
@@ -313,11 +336,17 @@ func (r *Refresher[K]) Stop() {
 }
 
 // Patience bounds a key's wait for something else than a read.
-type Patience struct{ timer *time.Timer }
+type Patience struct {
+	timer *time.Timer
+	finds uint64 // of the Refresher, when it began
+}
 
 // Patience calls over unless it is ended within Wait.
 func (r *Refresher[K]) Patience(over func(*Patience)) *Patience {
 	p := new(Patience)
+	r.mu.Lock()
+	p.finds = r.finds
+	r.mu.Unlock()
 	p.timer = time.AfterFunc(r.Wait, func() { over(p) })
 	return p
 }

@@ -42,6 +42,10 @@ func (k *key) onRequest(r *request.Request) {
 func (k *key) onRestarting() {
 	if r := k.current; r != nil {
 		k.current = nil
-		r.Fail(verb.NotApplied(request.ErrPanicked))
+		err := verb.NotApplied(request.ErrPanicked)
+		if !r.Answered() {
+			k.writer.observer.MessageRefused(k.Name, err)
+		}
+		r.Fail(err)
 	}
 }

@@ -33,21 +33,20 @@ type Config struct {
 
 // Space is a container of strict counters at work. It is safe for concurrent use.
 type Space struct {
-	keys   *host.Keyspace[*key]
+	keys   host.Keyspace[*key]
 	writer *writer
 }
 
 // New returns a space of which nothing lives yet.
 func New(cfg Config) *Space {
 	w := &writer{
-		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt,
+		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken,
 		book: ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
 	}
 	w.actor = host.NewResident(cfg.Host, cfg.Name+"-writer", true, w)
-	return &Space{
-		writer: w,
-		keys:   host.NewKeyspace(cfg.Host, cfg.Name, func() *key { return &key{writer: w} }, cfg.Woken),
-	}
+	s := &Space{writer: w}
+	s.keys.Init(cfg.Host, cfg.Name, func() *key { return &key{writer: w} }, cfg.Woken)
+	return s
 }
 
 // Do carries out one operation and waits for its outcome within ctx.
@@ -100,6 +99,11 @@ func (s *Space) offerParts(ops []verb.Keyed) *request.Request {
 // closed.
 func (s *Space) Send(key string, o verb.Op) bool {
 	return s.keys.Offer(key, request.Message(key, o))
+}
+
+// Add is Send of an increment.
+func (s *Space) Add(key string, n int64) bool {
+	return s.Send(key, verb.Op{Kind: verb.Inc, N: n})
 }
 
 // Ask carries out an operation whose outcome goes to reply; false if the space is
@@ -183,10 +187,11 @@ func (s *Space) StopWriter() { s.writer.actor.Stop() }
 // StopKeys ends the keys' actors, when the writer has stopped.
 func (s *Space) StopKeys() { s.keys.Stop() }
 
-// Abandon, when everything has stopped, answers everybody who still waits.
+// Abandon answers everybody who still waits, when everything has stopped.
 func (s *Space) Abandon() []barrier.Unflushed {
 	s.writer.abandon()
 	for _, k := range s.keys.All() {
+		k.onRestarting() // a panic may have left an operation
 		for _, message := range k.Box.Drain() {
 			if r, ok := message.(*request.Request); ok {
 				if !r.Answered() {

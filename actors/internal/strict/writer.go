@@ -39,6 +39,7 @@ type writer struct {
 	redis    redisio.Sender
 	observer host.Observer
 	failAt   host.FailPoint
+	risen    func() // told when it comes to life
 
 	mu        sync.Mutex
 	queue     []*request.Request
@@ -137,6 +138,7 @@ func (w *writer) Receive(message any) {
 
 // onStarted resumes what an earlier incarnation left: its batch first.
 func (w *writer) onStarted() {
+	w.risen()
 	switch {
 	case w.inFlight: // its return is on the way
 	case w.batch == nil:
@@ -258,8 +260,11 @@ func (w *writer) onReturned(b *batch) {
 // takeIn takes in how the last attempt has ended: what that means, and what it
 // shows to be lost. It can be repeated after a panic.
 func (w *writer) takeIn(b *batch) ledger.Verdict {
-	if b.changes == nil {
+	switch {
+	case b.changes == nil:
 		return ledger.OfRead(b.reads)
+	case b.changes.Sent().IsZero(): // a panic came before its first attempt
+		return ledger.Pending
 	}
 	verdict := b.changes.Ended()
 	if loss := b.changes.Loss; loss != nil {

@@ -1,0 +1,252 @@
+package fakeredis
+
+import (
+	"errors"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/verb"
+)
+
+// What lua/apply.lua does, restated from its head.
+
+// State is what a Redis holds.
+type State struct {
+	Containers map[string]Hash
+	Ledgers    map[string]Ledger
+	Marks      map[string]time.Time // when a container was last emptied, by its name
+}
+
+// Hash is a container. One without fields is not there, unless it is Foreign: of
+// another type.
+type Hash struct {
+	Fields  map[string]string
+	Foreign bool
+}
+
+// Ledger is that of a lane. A lane just opened, at number 0, has had no batch; one
+// that was broken off after its first write has not Ended.
+type Ledger struct {
+	Number  int64
+	Nonce   uint64
+	Ended   bool
+	Kept    bool
+	Results []verb.Result
+	Fenced  *Ledger   // where it stood when it was fenced
+	Expires time.Time // zero: never
+}
+
+const (
+	fenceNumber     = 1<<53 - 1
+	markLifetime    = 7 * 24 * time.Hour
+	retiredLifetime = time.Minute
+)
+
+// Clone returns a copy.
+func (s *State) Clone() State {
+	containers := make(map[string]Hash, len(s.Containers))
+	for name, h := range s.Containers {
+		containers[name] = Hash{maps.Clone(h.Fields), h.Foreign}
+	}
+	return State{containers, maps.Clone(s.Ledgers), maps.Clone(s.Marks)}
+}
+
+// carryOut does what a request asks; broken off, only its first write.
+func (s *State) carryOut(q *request, full, brokenOff bool) redisio.Reply {
+	s.expire()
+	full = full && !q.overFull
+	switch q.task {
+	case redisio.Apply:
+		return s.apply(q, full, brokenOff)
+	case redisio.Bare:
+		return s.operate(q, s.exists(q.container), full)
+	case redisio.Open:
+		if full {
+			return ends[NoMemory]
+		}
+		if _, found := s.Ledgers[q.ledger]; !found {
+			s.Ledgers[q.ledger] = Ledger{Nonce: q.previous, Expires: expiry(q.lifetime)}
+		}
+		return redisio.Reply{Status: redisio.Opened}
+	case redisio.Fence:
+		return s.fence(q, full)
+	case redisio.Read:
+		results := make([]verb.Result, len(q.ops))
+		for i := range q.ops {
+			results[i] = s.do(q.container, &verb.Keyed{Key: q.ops[i].Key, Op: verb.Op{Kind: verb.Get}})
+		}
+		return redisio.Reply{Status: redisio.Done, Results: results}
+	case redisio.Retire:
+		if l, found := s.Ledgers[q.ledger]; found {
+			l.Expires = expiry(retiredLifetime)
+			s.Ledgers[q.ledger] = l
+		}
+	}
+	return redisio.Reply{}
+}
+
+func expiry(lifetime time.Duration) time.Time {
+	if lifetime == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(lifetime)
+}
+
+func (s *State) expire() {
+	now := time.Now()
+	for name, l := range s.Ledgers {
+		if !l.Expires.IsZero() && !l.Expires.After(now) {
+			delete(s.Ledgers, name)
+		}
+	}
+	for name, emptied := range s.Marks {
+		if now.Sub(emptied) >= markLifetime {
+			delete(s.Marks, name)
+		}
+	}
+}
+
+func (s *State) exists(container string) bool {
+	h := s.Containers[container]
+	return h.Foreign || len(h.Fields) > 0
+}
+
+// apply is a numbered batch.
+func (s *State) apply(q *request, full, brokenOff bool) redisio.Reply {
+	r := redisio.Reply{Existed: s.exists(q.container)}
+	held, found := s.Ledgers[q.ledger]
+	switch {
+	case !found:
+		r.Status, r.Last = redisio.Gap, redisio.NoLedger
+		return r
+	case held.Number == q.seq && held.Nonce == q.nonce:
+		r.Status, r.Replayed = redisio.Done, true
+		held.answer(&r, q.ops)
+		return r
+	case held.Number < q.seq-1:
+		r.Status, r.Last = redisio.Gap, held.Number
+		return r
+	case held.Number >= q.seq || held.Nonce != q.previous:
+		r.Status = redisio.Conflict
+		return r
+	case full:
+		return ends[NoMemory]
+	}
+	next := Ledger{Number: q.seq, Nonce: q.nonce, Expires: expiry(q.lifetime)}
+	if s.Ledgers[q.ledger] = next; brokenOff {
+		return r
+	}
+	r = s.operate(q, r.Existed, false)
+	next.Ended, next.Kept, next.Results = true, r.Kept, r.Results
+	s.Ledgers[q.ledger] = next
+	return r
+}
+
+// answer is what the ledger's last batch has answered.
+func (l *Ledger) answer(r *redisio.Reply, ops []verb.Keyed) {
+	if r.Kept, r.Results = l.Kept, l.Results; !l.Ended {
+		r.Results = verb.Fail(make([]verb.Result, len(ops)), verb.Unknown(verb.ErrMalformed))
+	}
+}
+
+// operate carries out the operations.
+func (s *State) operate(q *request, existed, full bool) redisio.Reply {
+	told, frees := toldOf(q.ops), false
+	r := redisio.Reply{Status: redisio.Done, Existed: existed, Kept: true, Results: make([]verb.Result, len(q.ops))}
+	for i := range q.ops {
+		if frees = frees || q.ops[i].Kind.Frees(); full && !q.ops[i].Kind.Reads() && !frees {
+			r.Results[i].Err = verb.NotApplied(errors.New("redis refused the operation: " + ends[NoMemory].Err.Error()))
+			continue
+		}
+		if r.Results[i] = s.do(q.container, &q.ops[i]); i >= told && r.Results[i].Err == nil {
+			r.Results[i] = verb.Result{Silent: true}
+		}
+	}
+	if r.Kept = s.exists(q.container); existed && !r.Kept && !q.unmarked && q.task == redisio.Apply {
+		s.Marks[q.container] = time.Now()
+	}
+	return r
+}
+
+// toldOf is how many operations, from the first, answer a value: all but the silent
+// increments at the end, where all are increments.
+func toldOf(ops []verb.Keyed) int {
+	told := 0
+	for i := range ops {
+		if ops[i].Kind != verb.Inc {
+			return len(ops)
+		}
+		if !ops[i].Silent {
+			told = i + 1
+		}
+	}
+	return told
+}
+
+// fence lets no batch pass the lane any more.
+func (s *State) fence(q *request, full bool) redisio.Reply {
+	r := redisio.Reply{Status: redisio.Fenced}
+	held, found := s.Ledgers[q.ledger]
+	switch {
+	case !found:
+		r.Last = redisio.NoLedger
+		return r
+	case held.Fenced != nil:
+		held = *held.Fenced
+	case full:
+		return ends[NoMemory]
+	default:
+		s.Ledgers[q.ledger] = Ledger{Number: fenceNumber, Fenced: &held, Expires: expiry(q.lifetime)}
+	}
+	r.Last, r.LastNonce = held.Number, held.Nonce
+	if held.Number == q.seq && held.Nonce == q.nonce {
+		held.answer(&r, q.ops)
+	}
+	return r
+}
+
+// do carries out one operation.
+func (s *State) do(container string, o *verb.Keyed) verb.Result {
+	h := s.Containers[container]
+	text, found := h.Fields[o.Key]
+	var old verb.Result
+	if found {
+		old = verb.ParseField(text)
+	}
+	switch {
+	case h.Foreign:
+		return verb.Result{Err: verb.WrongType}
+	case o.Kind == verb.Clear:
+		delete(s.Containers, container)
+		return verb.Result{}
+	case old.Err != nil && o.Kind != verb.Set || o.Kind.Reads():
+		return old
+	case o.Kind == verb.Del:
+		delete(h.Fields, o.Key)
+		return old
+	case o.Kind.Conditional() && !o.If.Holds(old.N):
+		return verb.Result{N: old.N, Old: old.N}
+	}
+	n, ok := o.N, true
+	switch o.Kind {
+	case verb.Inc, verb.IncIf:
+		n, ok = verb.Add(old.N, o.N)
+	case verb.Dec:
+		n, ok = verb.Sub(old.N, o.N)
+	case verb.Set, verb.SetIf, verb.None, verb.Get, verb.Del, verb.Clear:
+	}
+	if !ok {
+		return verb.Result{Err: verb.Overflows}
+	}
+	if h.Fields == nil {
+		h.Fields = map[string]string{}
+		s.Containers[container] = h
+	}
+	h.Fields[o.Key] = strconv.FormatInt(n, 10)
+	if o.Kind.Conditional() {
+		return verb.Result{N: n, Old: old.N, Applied: true}
+	}
+	return verb.Result{N: n}
+}
