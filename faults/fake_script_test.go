@@ -126,7 +126,7 @@ func (s *fakeScript) finish() {
 	kept := s.before
 	if s.before == 0 || s.freed {
 		kept = s.exists(s.container)
-		if s.mark != "" && kept == 0 {
+		if s.mark != "" && kept == 0 && s.before == 1 {
 			_ = s.set(s.mark, "", fakeMarkLifetime, false)
 		}
 	}

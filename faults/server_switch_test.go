@@ -124,7 +124,8 @@ func (n *serverNode) replication(field string) string {
 func (n *serverNode) ledgers(t testing.TB, container string) []int64 {
 	t.Helper()
 	ctx := context.Background()
-	names, err := n.admin.Keys(ctx, "{"+container+"}:writer:*").Result()
+	prefix := container[:strings.LastIndexByte(container, ':')]
+	names, err := n.admin.Keys(ctx, prefix+":writer:{"+container+"}:*").Result()
 	require.NoError(t, err)
 	at := make([]int64, len(names))
 	for i, name := range names {

@@ -27,7 +27,7 @@ type simCase struct {
 	// Drawn.
 	timeout time.Duration // the client's, for reads and writes
 	pause   time.Duration // the longest between a worker's calls
-	cluster bool          // through a ClusterClient; the slot moves from node to node
+	cluster bool          // through a ClusterClient; the slot may be moving at first
 	deletes bool
 	clears  bool
 	lossy   bool     // Redis falls back to an earlier state; then without the two above
@@ -47,7 +47,9 @@ type simCase struct {
 	over     atomic.Bool         // the faults of the phase are over
 	left     []distkit.Unflushed // what the abrupt Shutdown listed
 	blind    atomic.Int64        // how often a writer could not learn who had emptied a container
+	bares    atomic.Bool         // batches may have gone without a ledger
 	vanished [2]atomic.Bool      // the counters of each kind have vanished at rest
+	known    [2]bool             // its writers knew them to be there
 
 	mu       sync.Mutex
 	problems []string

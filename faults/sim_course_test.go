@@ -137,6 +137,9 @@ func (s *simCase) rest() {
 	case simEmpties, simFlushed:
 		for kind, counters := range s.held() {
 			s.vanished[kind].Store(len(counters) > 0)
+			s.server.mu.Lock()
+			s.known[kind] = s.plan.watch.known(simKinds[kind])
+			s.server.mu.Unlock()
 		}
 		s.evict(simEvict{s.breaks == simFlushed, true})
 	case simIdle:
@@ -247,7 +250,7 @@ func (s *simCase) checkLosses(gaps [simGoneDoubt + 1]int) {
 		switch {
 		case n > 0 && !vanished && !s.lossy && !s.evicts.counters && !falseAlarm:
 			s.broken("%d events told of lost %s counters, which nobody had taken", n, writer)
-		case n == 0 && !s.lossy && len(s.systems) == 1 && s.plan.watch.found(simKinds[kind]):
+		case n == 0 && !s.lossy && len(s.systems) == 1 && s.known[kind] && s.plan.watch.found(simKinds[kind]):
 			s.broken("all %s counters were lost, and nobody was told", writer)
 		case n > len(s.systems) && vanished && !s.lossy && !s.evicts.counters:
 			s.broken("all %s counters were lost once, and %d events told of it", writer, n)

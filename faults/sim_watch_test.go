@@ -247,9 +247,10 @@ func (w *simWatch) answering(a *simArrival, reply string) {
 	if simRefused(reply) {
 		w.ruledOut(a)
 		if reply == fakeError(simTryAgain) && a.tried != nil && a.lane != nil {
-			w.sim.blind.Add(1) // the batch will leave no mark
-			if a.lane.answered == 0 && (w.sim.plan.dials || w.sim.plan.hungUp) {
-				w.tell(a.tried, a.batch) // it goes bare, and may not come whole
+			w.sim.blind.Add(1)        // the batch will leave no mark
+			if a.lane.answered == 0 { // it goes bare, and need not come whole
+				w.sim.bares.Store(true)
+				w.tell(a.tried, a.batch)
 			}
 		}
 	}
@@ -366,6 +367,17 @@ func (w *simWatch) told() (gaps [simGoneDoubt + 1]int) {
 		}
 	}
 	return gaps
+}
+
+// known reports whether a writer to a container knows that it is there: it has gone
+// on to a second batch.
+func (w *simWatch) known(container string) bool {
+	for name, lane := range w.lanes {
+		if simContainer(name) == container && lane.tried[2] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // found reports whether a writer to a container was told that its counters are gone.

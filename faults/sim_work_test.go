@@ -24,11 +24,12 @@ type simWorker struct {
 	own    [2]simRegister // a key of each kind that no other caller touches
 }
 
-// simRegister is a key that is only assigned: what it may hold, and all that it
-// ever may have held.
+// simRegister is a key that is only assigned: what it may hold, what it may hold
+// some time, and all that was ever assigned.
 type simRegister struct {
 	key  distkit.Key
 	may  []int64
+	late []int64
 	ever []int64
 }
 
@@ -232,6 +233,9 @@ func (w *simWorker) assign(ctx context.Context, kind int) {
 			w.sim.broken("%v: nobody gave up, and it is unknown: %v", r.key, err)
 		}
 		r.may = append(r.may, n)
+		if w.sim.bares.Load() { // a batch that went bare may be carried out after others that came later
+			r.late = append(r.late, n)
+		}
 	}
 }
 
@@ -242,7 +246,9 @@ func (w *simWorker) holds(kind int, verb string, value int64) {
 	r := &w.own[kind]
 	switch {
 	case w.sim.lossy || w.sim.clears || w.sim.empties():
-	case !slices.Contains(r.ever, value), !slices.Contains(r.may, value) && (kind == 0 || !w.sim.forgets() && !w.sim.cluster):
+	case slices.Contains(r.may, value) || slices.Contains(r.late, value):
+		r.may = []int64{value}
+	case !slices.Contains(r.ever, value), kind == 0 || !w.sim.forgets() && !w.sim.bares.Load():
 		w.sim.broken("%s of %v found %d, of %d", verb, r.key, value, r.may)
 		fallthrough
 	default:

@@ -47,6 +47,8 @@
 -- or an error reply:
 --   "NOTWRITTEN <text>"  nothing was changed, and why: what Redis said, or which
 --                        argument is not as above
+--   "READONLY <text>"    nothing was changed: the server is a replica. By that word
+--                        clients know that they are connected to the wrong one.
 --
 -- Atomicity: the ledger is the first write and records number and nonce, so no
 -- failure after it can make a second call apply again. What may fail before it is
@@ -64,6 +66,8 @@ local find, sub, format = string.find, string.sub, string.format
 
 local function nothing(why)
   if type(why) == 'table' then why = why.err end
+  local readonly = find(why, 'READONLY', 1, true) -- Redis before 7.0 puts something before it
+  if readonly then return {err = sub(why, readonly)} end
   return {err = 'NOTWRITTEN ' .. why}
 end
 

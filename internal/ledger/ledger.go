@@ -102,7 +102,7 @@ type Batch struct {
 	sent    time.Time // the first attempt that may have been applied
 	seen    time.Time // this and the next are the book's, when the last attempt was made
 	ends    int64
-	full    error     // what Redis said before it was asked to run it in spite of that
+	full    error // what Redis said before it was asked to run it in spite of that
 }
 
 // NewBatch makes the next batch of a lane that is free. Its operations are ops, or

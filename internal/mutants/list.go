@@ -226,7 +226,7 @@ var mutants = []mutant{
 		"m.closed = true", "m.closed = false",
 		inRoot, "TestShutdown_duringCalls_acceptsOrRefusesEachOne"},
 	{"forget who a panic interrupted", laxKey,
-		"	if r := k.serving; r != nil {", "	if r := k.serving; false {",
+		"	r := k.serving\n", "	r := k.serving\n	r = nil\n",
 		inActors, "TestPanicAtEveryStep"},
 	{"forget the message a panic interrupted", laxKey,
 		"	switch message := k.current.(type) {", "	switch message := any(nil).(type) {",

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/fakeredis"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -247,7 +248,7 @@ func TestApply_wrongArguments_writeNothing(t *testing.T) {
 	f.open(t)
 	keys := []string{f.at.Name, f.at.Ledger("w"), f.mark()}
 	for _, head := range [][]any{{1, 2, 1, 3_600_000}, {"bare", 0, 0, 0}} {
-		for _, wrong := range wrongs {
+		for _, wrong := range fakeredis.WrongOperations {
 			args := head
 			for _, word := range wrong {
 				args = append(args, word)

@@ -1,4 +1,4 @@
-package redisio_test
+package script_test
 
 import (
 	"context"
@@ -434,17 +434,6 @@ func resultWord(r verb.Result, kind verb.Kind) string {
 	}
 }
 
-// wrongs are operations that are not as the script has them, each wrong in one way.
-var wrongs = [][]string{
-	{}, {"x", "g", "a"}, {"1"}, {"2", "g", "a"}, {"1", "g", "a", "g", "b"}, {"1", "?", "a"}, {"1", "", "a"}, {"1", "g"},
-	{"1", "i", "a"}, {"1", "i", "a", "1.5"}, {"1", "i", "a", "+1"}, {"1", "i", "a", ""}, {"1", "i", "a", "-0"},
-	{"1", "s", "a", "9223372036854775808"}, {"1", "s", "a", "-9223372036854775809"}, {"1", "s", "a", "1e3"},
-	{"1", "I", "a", "1", "?", "0"}, {"1", "I", "a", "1", "=", "x"}, {"1", "I", "a", "1", "="}, {"1", "S", "a", "x", "=", "1"},
-	{"2", "s", "a", "1", "i", "b", "x"}, {"2", "s", "a", "1", "?", "b"}, {"2", "c", "d"}, {"1", "c", "a"},
-	{"1", "+"}, {"1", "+", "x", "a", "1"}, {"1", "+", "2", "a", "1"}, {"1", "+", "-1", "a", "1"}, {"2", "+", "0", "a", "1"},
-	{"1", "+", "0", "a"}, {"1", "+", "0", "a", "1", "b"}, {"1", "+", "0", "a", "1", "b", "2"},
-}
-
 // wrong sends what nothing must come of, to a lane that would take it if it can.
 func (m *machine) wrong(t *rapid.T) {
 	l := m.lane(t)
@@ -455,7 +444,7 @@ func (m *machine) wrong(t *rapid.T) {
 		m.nonces++
 		head = []any{held.Number + 1, m.nonces, held.Nonce, 3_600_000}
 	}
-	for _, word := range rapid.SampledFrom(wrongs).Draw(t, "arguments") {
+	for _, word := range rapid.SampledFrom(fakeredis.WrongOperations).Draw(t, "arguments") {
 		head = append(head, word)
 	}
 	ctx := context.Background()
