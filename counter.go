@@ -124,13 +124,13 @@ var (
 // Should the sum leave the int64 range, the change is set aside and reported
 // as an event.
 func (c *LaxCounter) Add(key Key, n int64) error {
-	if c == nil || c.space == nil {
+	if c == nil || c.lax == nil {
 		return notApplied(ErrClosed)
 	}
 	if err := key.check(); err != nil {
 		return err
 	}
-	if !c.space.Add(key.name, n) {
+	if !c.lax.Add(key.name, n) {
 		return notApplied(ErrClosed)
 	}
 	return nil

@@ -74,7 +74,7 @@ func New(cfg Config) *Engine {
 	e.addresses = host.NewAddresses(e.host)
 	e.sweeper = newSweeper(e)
 	e.strict = &Space{engine: e, name: "strict_counter", make: e.newStrict}
-	e.lax = &LaxSpace{Space{engine: e, name: "lax_counter", make: e.newLax}}
+	e.lax = &LaxSpace{Space: Space{engine: e, name: "lax_counter", make: e.newLax}}
 	return e
 }
 
@@ -92,11 +92,13 @@ func (e *Engine) newStrict(name string) mode {
 }
 
 func (e *Engine) newLax(name string) mode {
-	return lax.New(lax.Config{
+	s := lax.New(lax.Config{
 		Host: e.host, Redis: e.cfg.redis, Container: redisio.NewContainer(e.cfg.Prefix, name), Name: name,
 		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 		AllowedLag: e.cfg.AllowedLag, RefreshWait: e.cfg.RefreshWait, MaxStaleness: e.cfg.MaxStaleness,
 	})
+	e.lax.lax.Store(s)
+	return s
 }
 
 // spaces are those that have been made.

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/actors/internal/lax"
 	"github.com/distkit/distkit-go/internal/barrier"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -158,19 +159,24 @@ func (s *Space) take(key string, message any, reply func(any)) {
 }
 
 // LaxSpace is a space of lax counters, of which there is more to ask.
-type LaxSpace struct{ Space }
+type LaxSpace struct {
+	Space
+	lax atomic.Pointer[lax.Space] // mode, when it has been made
+}
 
-// viewer is what only lax counters do.
-type viewer interface {
-	View(ctx context.Context, key string) (request.View, error)
+// Add is Space.Add, without a detour: nothing is called more often.
+func (s *LaxSpace) Add(key string, n int64) bool {
+	if m := s.lax.Load(); m != nil {
+		return m.Add(key, n)
+	}
+	return s.Space.Add(key, n)
 }
 
 // View returns what a key knows. It waits, within ctx, only for the first read of
 // a key never seen before.
 func (s *LaxSpace) View(ctx context.Context, key string) (request.View, error) {
-	m, err := s.begin(ctx)
-	if err != nil {
+	if _, err := s.begin(ctx); err != nil {
 		return request.View{}, err
 	}
-	return m.(viewer).View(ctx, key)
+	return s.lax.Load().View(ctx, key)
 }

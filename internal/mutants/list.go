@@ -34,6 +34,8 @@ const (
 
 	inRoot    = "."
 	inActors  = "./actors"
+	inLax     = "./actors/internal/lax"
+	inRefresh = "./actors/internal/refresh"
 	inHost    = "./internal/host"
 	inRedisio = "./internal/redisio"
 	inLedger  = "./internal/ledger"
@@ -189,7 +191,7 @@ var mutants = []mutant{
 	// The strict writer.
 	{"number reads", batchFile,
 		"	if every(taken, verb.Kind.Reads) {\n", "	if false {\n",
-		inRoot, "TestReads"},
+		inRoot, "TestStrictReads"},
 	{"forget the batch on a restart", strictFile,
 		"	default:\n		w.resume()\n", "	default:\n		w.batch = nil\n",
 		inRoot, "TestReplyLost_appliesOnce"},
@@ -269,7 +271,7 @@ var mutants = []mutant{
 		inActors, "TestSilentFlush"},
 	{"let a Flush count on keys that became dirty after it", inbox,
 		"	c.epoch++ // what comes now is not among them\n", "",
-		inActors, "TestCover"},
+		inLax, "TestCover"},
 	{"forget the Flush that a gather takes along", laxChanges,
 		"		k.onMessage(b)\n", "		b.Pass(nil)\n",
 		inActors, "TestFlush_covers"},
@@ -281,7 +283,7 @@ var mutants = []mutant{
 		inActors, "TestDel_waitsForNoRound"},
 	{"wait twice over a silent change", laxChanges,
 		"if !s.result.Silent { // else", "if true { // else",
-		inActors, "TestRefreshWait_isOne"},
+		inLax, "TestRefreshWait_isOne"},
 	{"put behind a Del what a refused Clear had dropped of it", laxChanges,
 		"if f := k.flight; f != nil && f.Kind == fold.Remove {", "if f := k.flight; f != nil && false {",
 		inActors, "TestClear_refused_givesTheDel"},
@@ -304,7 +306,7 @@ var mutants = []mutant{
 		inActors, "TestClear_onItsWay"},
 	{"answer from an old view when a read has missed a change", laxWait,
 		"k.serveParked(asked && !mixed)", "k.serveParked(!mixed || k.flight == nil)",
-		inActors, "TestOldView_aReadThatMissed"},
+		inLax, "TestOldView_aReadThatMissed"},
 	{"take Redis for well because it reads", landing,
 		"return r.failing })", "return false })",
 		inActors, "TestWriterRecovered"},
@@ -313,7 +315,7 @@ var mutants = []mutant{
 		inActors, "TestWatch_readFails"},
 	{"go on reading keys that nobody uses", "actors/internal/refresh/watch.go",
 		"if unused > watchFor {", "if false {",
-		inActors, "TestWatch"},
+		inRefresh, "TestWatch"},
 
 	// Where actors live.
 	{"retry at once", "internal/host/supervisor.go",
@@ -327,7 +329,7 @@ var mutants = []mutant{
 		inHost, "TestMailbox_sleeps_onlyWithoutAMessage"},
 	{"put a key to sleep with a change that is not in Redis", laxKey,
 		"k.flight == nil && k.open.Kind == fold.Nothing && k.queues == nil", "k.flight == nil && k.queues == nil",
-		inActors, "TestPassivation_unflushedChange_keepsItsKey"},
+		inActors, "TestPassivation_changeThatIsNotInRedis"},
 	{"put a writer to sleep with work", strictFile,
 		"	return w.batch == nil && len(w.queue) == 0\n", "	return true\n",
 		inActors, "Test"},
