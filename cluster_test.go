@@ -3,6 +3,8 @@ package distkit_test
 import (
 	"context"
 	"log/slog"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,5 +46,67 @@ func TestCluster_countersAndLedgersShareASlot(t *testing.T) {
 			require.NoError(t, c.Clear(ctx))
 		}
 		require.NoError(t, system.Shutdown(ctx))
+	}
+}
+
+// While the counters' slot is on its way to another node, a key that is not there
+// yet can be made at neither: a System that is new has no ledger, and counts.
+func TestCluster_slotOnItsWay_newSystemIsNotHeldUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	from, to := redistest.Start(t, "--cluster-enabled", "yes"), redistest.Start(t, "--cluster-enabled", "yes")
+	source := redistest.NewClient(t, &redis.Options{Addr: from.Addr})
+	target := redistest.NewClient(t, &redis.Options{Addr: to.Addr})
+	require.NoError(t, source.ClusterAddSlotsRange(ctx, 0, 16383).Err())
+	host, port, err := net.SplitHostPort(to.Addr)
+	require.NoError(t, err)
+	require.NoError(t, source.ClusterMeet(ctx, host, port).Err())
+	whole := func(node *redis.Client) bool {
+		info := node.ClusterInfo(ctx).Val()
+		return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:2")
+	}
+	require.Eventually(t, func() bool { return whole(source) && whole(target) }, 20*time.Second, 10*time.Millisecond)
+
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{from.Addr}})
+	defer func() { require.NoError(t, client.Close()) }()
+	system, err := distkit.NewSystem(client, distkit.WithPrefix(distkit.MustKey("{moved}")), distkit.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	containers := []string{"{moved}:strict_counter", "{moved}:lax_counter"}
+	for _, container := range containers {
+		require.NoError(t, client.HSet(ctx, container, "a", 5, "b", 1).Err())
+	}
+	slot := int(source.ClusterKeySlot(ctx, containers[0]).Val())
+	ids := map[*redis.Client]string{source: source.Do(ctx, "cluster", "myid").Val().(string), target: target.Do(ctx, "cluster", "myid").Val().(string)}
+	require.NoError(t, target.Do(ctx, "cluster", "setslot", slot, "importing", ids[source]).Err())
+	require.NoError(t, source.Do(ctx, "cluster", "setslot", slot, "migrating", ids[target]).Err())
+
+	for i := range 3 {
+		for _, c := range []distkit.Counter{system.Strict(), system.Lax()} {
+			got, err := c.Inc(ctx, keyA, 1)
+			require.NoError(t, err)
+			require.EqualValues(t, 6+i, got)
+			_, err = c.SetIf(ctx, keyB, distkit.Ge(0), 7)
+			require.NoError(t, err)
+			_, err = c.Del(ctx, keyB)
+			require.NoError(t, err)
+			require.NoError(t, system.Flush(ctx))
+		}
+	}
+	for _, container := range containers {
+		require.Equal(t, map[string]string{"a": "8"}, source.HGetAll(ctx, container).Val())
+		require.NoError(t, source.Migrate(ctx, host, port, container, 0, 10*time.Second).Err())
+	}
+	for _, node := range []*redis.Client{target, source} {
+		require.NoError(t, node.Do(ctx, "cluster", "setslot", slot, "node", ids[target]).Err())
+	}
+	for _, c := range []distkit.Counter{system.Strict(), system.Lax()} {
+		got, err := c.Inc(ctx, keyA, 1)
+		require.NoError(t, err)
+		require.EqualValues(t, 9, got)
+	}
+	require.NoError(t, system.Shutdown(ctx))
+	for _, container := range containers {
+		require.Equal(t, map[string]string{"a": "9"}, target.HGetAll(ctx, container).Val())
 	}
 }

@@ -90,7 +90,7 @@ var (
 		simTryAgain,
 		"NOREPLICAS Not enough good replicas to write.",
 		"ERR max number of clients reached",
-		"NOTWRITTEN READONLY You can't write against a read only replica.",
+		"NOTWRITTEN MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
 		"NOTWRITTEN @user_script: 114: -NOREPLICAS Not enough good replicas to write.",
 	}
 	simRefusals = []string{
@@ -193,6 +193,9 @@ func (p *simPlan) fate(c *fakeConn, r fakeRequest, ticket any) fakeFate {
 	if f.name != "" {
 		p.counted++
 		p.sim.did("fault: " + f.name)
+		if r.name() == "pttl" { // which may be answered, with something else
+			p.sim.blind.Add(1)
+		}
 	}
 	p.sim.noteRequest(c, ticket.(*simArrival), f)
 	return f

@@ -9,7 +9,7 @@
 //	sim_course   outages, losses, the end
 //	sim_work     the callers, and sim_hook a hook that repeats commands
 //	sim_history  what they were told, against what Redis holds
-//	sim_watch    the ledger invariants
+//	sim_watch    the ledger invariants, and sim_losses who was told of what
 //
 // The seed decides what is drawn; how goroutines interleave within one moment
 // of virtual time is the scheduler's, and the jitter of backoffs is the

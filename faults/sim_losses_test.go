@@ -1,0 +1,120 @@
+// What the watch of a simulated case knows of losses: who was told that a ledger or a
+// container is gone, and which operations may be told as of unknown outcome.
+package faults_test
+
+import (
+	"strconv"
+	"strings"
+)
+
+// ids name the operations of a batch that carry a number of their own: no two
+// operations of a case are the same.
+func (b fakeBatch) ids() (ids []string) {
+	for at := 0; at < len(b.ops); at += 1 + len(fakeOperands[b.ops[at]]) {
+		if len(fakeOperands[b.ops[at]]) > 1 {
+			ids = append(ids, simID(b.container, b.ops[at+1], b.ops[at+2]))
+		}
+	}
+	return ids
+}
+
+func simID(container, key, n string) string { return container + " " + key + " " + n }
+
+// simUnknownKey is under what it is kept that an operation on a key without a number
+// may be of unknown outcome; "" as key: a Clear may.
+func simUnknownKey(container, key string) string { return container + " " + key }
+
+// tell notes that a batch's operations may be told as of unknown outcome.
+func (w *simWatch) tell(t *simTried, b fakeBatch) {
+	for _, id := range b.ids() {
+		w.unknown[id] = true
+	}
+	ops := strings.Fields(t.content)
+	for at := 0; at < len(ops); at += 1 + len(fakeOperands[ops[at]]) {
+		key := ""
+		if fakeOperands[ops[at]] != "" {
+			key = ops[at+1]
+		}
+		w.unknown[simUnknownKey(b.container, key)] = true
+	}
+}
+
+// gap notes that a writer is told of a gap.
+func (w *simWatch) gap(a *simArrival, text string) {
+	if a.number != a.lane.arrivals {
+		return
+	}
+	a.lane.emptied = text[1] == '0'
+	switch {
+	case !strings.HasSuffix(text, " -"):
+		a.lane.gapped = simRolled
+		return
+	case a.tried.doubts > 0:
+		a.lane.gapped = simGoneDoubt
+	case a.tried.copies > 1 || w.sim.plan.dials || w.sim.plan.hungUp:
+		a.lane.gapped = simGoneMaybe
+	default:
+		a.lane.gapped = simGone
+		return
+	}
+	w.without++
+	w.sim.did("writers without a ledger in doubt")
+	w.tell(a.tried, a.batch)
+}
+
+// fenced notes what a writer is told of a lane that it has fenced.
+func (w *simWatch) fenced(a *simArrival, text string) {
+	w.sim.did("lanes fenced")
+	a.lane.shut = true
+	last := a.lane.answered + 1 // which is the batch that it was fenced for
+	stood, _, _ := strings.Cut(strings.TrimPrefix(text, "F- "), " ")
+	at, err := strconv.ParseInt(stood, 10, 64)
+	if tried := a.lane.tried[last]; tried != nil && (err != nil || at >= last) {
+		ledger, _, _ := strings.Cut(tried.identity, " ")
+		w.tell(tried, fakeBatch{container: simContainer(ledger), ops: strings.Fields(tried.content)})
+	}
+}
+
+// simContainer is the container that a ledger is of.
+func simContainer(ledger string) string {
+	for _, container := range simKinds {
+		if strings.Contains(ledger, "{"+container+"}") {
+			return container
+		}
+	}
+	return ""
+}
+
+// told is how many writers were told of each gap and did not come back; of those
+// without a ledger, how many where there were counters.
+func (w *simWatch) told() (gaps [simGoneDoubt + 1]int) {
+	for _, lane := range w.lanes {
+		if lane.gapped == simRolled || !lane.emptied {
+			gaps[lane.gapped]++
+		}
+	}
+	return gaps
+}
+
+// known reports whether a writer to a container knows that it is there: it has gone
+// on to a second batch.
+func (w *simWatch) known(container string) bool {
+	for name, lane := range w.lanes {
+		if simContainer(name) == container && lane.tried[2] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// found reports whether a writer to a container was told that its counters are gone.
+func (w *simWatch) found(container string) bool {
+	for name, lane := range w.lanes {
+		for _, tried := range lane.tried {
+			if tried.found && simContainer(name) == container {
+				return true
+			}
+		}
+	}
+	return false
+}
