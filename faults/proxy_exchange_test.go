@@ -103,8 +103,10 @@ type heldRequest struct {
 
 const afterAll = 1 << 62
 
-// lateFates are what the script may answer to a late request.
-var lateFates = [...]string{"A ", "R ", "G ", ""}
+// lateFates are what the script may answer to a late request: a batch applied, found
+// applied, before which there is a gap, in conflict with what came meanwhile; a lane
+// opened; and anything else, as of a request that was no call of the script.
+var lateFates = [...]string{"A", "R", "G", "X", "O", ""}
 
 // deliverDue delivers the held requests whose time has come.
 func (w *wire) deliverDue(now int64) {

@@ -17,6 +17,7 @@ type burst struct {
 	bytes    []byte
 	commands int
 	scripts  int  // calls of the batch script
+	openings int  // those of them that open a lane
 	reads    int  // HMGETs
 	greeting bool // part of the handshake of a new connection
 }
@@ -38,6 +39,9 @@ func readBurst(in *bufio.Reader) (*burst, error) {
 		switch name := commandName(b.bytes[start:]); string(name) {
 		case "eval", "evalsha":
 			b.scripts++
+			if bytes.Contains(b.bytes[start:], []byte("\r\nopen\r\n")) {
+				b.openings++
+			}
 		case "hmget":
 			b.reads++
 		case "hello", "client":

@@ -25,7 +25,8 @@ import (
 // It goes in epochs: callers work on a new System while faults come, then the
 // rest of the faults end, the System flushes and shuts down, requests held
 // back until then are delivered, and every counter is compared. In odd epochs
-// the flush and the shutdown have to get through the faults, too.
+// the flush and the shutdown have to get through the faults, too, and Redis has
+// forgotten all ledgers before the late deliveries.
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	run := chaos.Begin(t, "TestProxy")
@@ -145,6 +146,9 @@ func (p *proxied) epoch(t *testing.T, epoch uint64, until int64, end time.Time) 
 	}
 	heal()
 	l.compare(ctx, "after the shutdown")
+	if epoch%2 == 1 {
+		p.evict(ctx, t, l.prefix)
+	}
 	p.wire.deliverHeld()
 	l.compare(ctx, "after late deliveries")
 	for kind := range l.told {
@@ -155,4 +159,12 @@ func (p *proxied) epoch(t *testing.T, epoch uint64, until int64, end time.Time) 
 	for _, kind := range kinds {
 		p.direct.Del(ctx, l.prefix+":"+kind)
 	}
+}
+
+// evict deletes the ledgers of a prefix.
+func (p *proxied) evict(ctx context.Context, t *testing.T, prefix string) {
+	ledgers, err := p.direct.Keys(ctx, prefix+":writer:*").Result()
+	require.NoError(t, err)
+	require.NotEmpty(t, ledgers)
+	require.NoError(t, p.direct.Del(ctx, ledgers...).Err())
 }

@@ -42,7 +42,8 @@ type wire struct {
 	mu       sync.Mutex
 	rng      *rand.Rand
 	harm     float64 // chance of a fault for each burst; 0 heals
-	first    bool    // hold the next script call for after everything
+	opening  bool    // hold the next opening of a lane for after everything
+	batch    bool    // and the next batch
 	healed   chan struct{}
 	underway sync.WaitGroup // faults that have not run their course
 	conns    map[net.Conn]struct{}
@@ -85,13 +86,13 @@ func startWire(t testing.TB, to string, rng *rand.Rand) *wire {
 	return w
 }
 
-// hurt makes each burst meet a fault with the chance given. The first script
-// call is held for after everything: a writer's first batch is the one that a
-// Redis without its ledger would take again.
+// hurt makes each burst meet a fault with the chance given. The first opening of a
+// lane and the first batch are held for after everything: the one must not bring a
+// lane back, the other not pass without its ledger.
 func (w *wire) hurt(chance float64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.harm, w.first, w.healed = chance, true, make(chan struct{})
+	w.harm, w.opening, w.batch, w.healed = chance, true, true, make(chan struct{})
 }
 
 // heal ends every fault: what a delay or a black hole holds is on its way when
@@ -121,9 +122,12 @@ func (w *wire) String() string {
 	for i := resetBefore; i < wireFaults; i++ {
 		fmt.Fprintf(&b, "%s %d, ", names[i], w.injured[i].Load())
 	}
-	fmt.Fprintf(&b, "late requests applied %d, found applied %d, met a gap %d, without a script %d",
-		w.latest[0].Load(), w.latest[1].Load(), w.latest[2].Load(), w.latest[3].Load())
-	return b.String()
+	fates := [len(lateFates)]string{"applied", "found applied", "met a gap", "met a conflict", "opened a lane", "else"}
+	b.WriteString("late requests:")
+	for i, name := range fates {
+		fmt.Fprintf(&b, " %s %d,", name, w.latest[i].Load())
+	}
+	return strings.TrimSuffix(b.String(), ",")
 }
 
 func (w *wire) accept() {
@@ -203,8 +207,9 @@ func (w *wire) serve(client, server net.Conn) {
 func (w *wire) draw(b *burst) (f wireFault, at float64, pause time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.harm > 0 && w.first && b.scripts > 0 {
-		w.first = false
+	if w.harm > 0 && (w.opening && b.openings > 0 || w.batch && b.scripts > b.openings) {
+		w.opening = w.opening && b.openings == 0
+		w.batch = w.batch && b.scripts == b.openings
 		w.underway.Add(1)
 		w.injured[late].Add(1)
 		return late, 1, 0

@@ -111,17 +111,23 @@ func (k *Book) NewBatch(ops []verb.Keyed, gather func() []verb.Keyed, claim func
 	b := &Batch{book: k}
 	b.At, b.Lifetime, b.Nonce = k.At, k.Lifetime, nonce()
 	b.Ops, b.Gather, b.Claim = ops, gather, claim
-	if last := len(k.free) - 1; last >= 0 {
-		b.take(k.free[last])
-		k.free = k.free[:last]
-	} else {
-		b.take(k.newLane())
-	}
+	b.take(k.freeLane())
 	return b
 }
 
 // Light says that no operation of the batch needs memory in Redis.
 func (b *Batch) Light() { b.light = true }
+
+// freeLane is a lane that no batch is under way on.
+func (k *Book) freeLane() *lane {
+	last := len(k.free) - 1
+	if last < 0 {
+		return k.newLane()
+	}
+	l := k.free[last]
+	k.free = k.free[:last]
+	return l
+}
 
 func (k *Book) newLane() *lane {
 	l := newLane()

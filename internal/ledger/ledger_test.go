@@ -319,11 +319,33 @@ func TestLanes_oneIsGivenUp_theOthersStay(t *testing.T) {
 			require.Equal(t, Done, p.drive(t, b))
 			b.Release()
 		}
-		require.Len(t, p.lanes, 3)
+		require.Len(t, p.lanes, 2, "a free one has taken its place")
 		require.ElementsMatch(t, p.lanes, p.free)
 		for _, l := range p.lanes {
 			require.NotEqual(t, gone, l.id)
 		}
+	})
+}
+
+// Redis fell back to before a lane was opened: that lane's ledger is just missing,
+// and an older one tells.
+func TestLanes_openedAfterWhatIsLeft_anOlderOneTells(t *testing.T) {
+	virtual(t, func(t *testing.T, p *process) {
+		inc := []verb.Keyed{{Key: "a", Op: verb.Op{Kind: verb.Inc, N: 1}}}
+		require.Nil(t, p.inc(t))
+		stale := p.redis.Snapshot()
+		old, fresh := p.NewBatch(inc, nil, nil), p.NewBatch(inc, nil, nil)
+		for _, b := range []*Batch{old, fresh} {
+			require.Equal(t, Done, p.drive(t, b))
+			b.Release()
+		}
+		p.redis.Restore(stale)
+		b := p.NewBatch(inc, nil, nil)
+		require.Equal(t, fresh.Writer, b.Writer)
+		require.Equal(t, Done, p.drive(t, b))
+		require.Equal(t, RolledBack, b.Loss.Reason)
+		require.EqualValues(t, 2, b.Loss.Acknowledged)
+		require.EqualValues(t, 1, b.Loss.Found)
 	})
 }
 

@@ -120,6 +120,11 @@ func (b *Batch) answered() Verdict {
 		if b.InDoubt {
 			return b.giveUp(errLedgerGone)
 		}
+		// An older lane, if there is one, tells whether Redis fell back to before
+		// this one was opened.
+		b.book.drop(b.lane)
+		b.take(b.book.freeLane())
+		return Again
 	case b.Status == redisio.Gap:
 		b.lose(RolledBack)
 		if b.InDoubt {
