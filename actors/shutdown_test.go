@@ -7,13 +7,16 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/distkit/distkit-go/internal/fakeredis"
 	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/distkit/distkit-go/internal/verb"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
@@ -359,5 +362,106 @@ func TestShutdown_contextEnded_whileACallIsUnderWay_addsUp(t *testing.T) {
 				t.Fatalf("%s, call %d", way, at)
 			}
 		}
+	}
+}
+
+// The key is at work when the answer to what it has in flight comes, and that waits
+// in its mailbox when everything is stopped: it is known what became of the change.
+func TestShutdown_contextEnded_answerInTheMailbox_isTakenIn(t *testing.T) {
+	for _, deletes := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			busy, goOn := make(chan struct{}), make(chan struct{})
+			var armed atomic.Bool
+			s := newSim(t, func(cfg *Config) {
+				cfg.failAt = func(step string) {
+					if step == "lax key: claimed" && armed.CompareAndSwap(true, false) {
+						close(busy)
+						<-goOn
+					}
+				}
+			})
+			require.NoError(t, s.Lax().Clear(context.Background()))
+			s.redis.Set(laxCounters, "a", 100)
+			require.EqualValues(t, 100, s.Lax().Do(context.Background(), "a", get).N)
+			answers := make(chan struct{})
+			s.set(func(c *redisio.Call) fakeredis.Fate { // it is carried out, and the answer takes long
+				if c.Task == redisio.Apply {
+					c.Leave()
+					<-answers
+				}
+				return fakeredis.Deliver
+			})
+			var gone <-chan verb.Result
+			if deletes {
+				gone = asked(t, &s.Lax().Space, "a", del)
+			} else {
+				require.True(t, s.Lax().Add("a", 5))
+			}
+			s.pass(lag)
+			armed.Store(true)
+			go s.Lax().Do(context.Background(), "a", get) // the key is at work ...
+			<-busy
+			close(answers)
+			s.pass(10 * latency) // ... when the answer comes
+			down := begin(s.Shutdown, ended())
+			close(goOn)
+			<-down.done
+			require.Empty(t, down.left)
+			if deletes {
+				require.Equal(t, verb.Result{N: 100, Old: 100}, <-gone)
+				_, found := s.redis.Get(laxCounters, "a")
+				require.False(t, found)
+			} else {
+				require.EqualValues(t, 105, s.value(laxCounters, "a"))
+			}
+		})
+	}
+}
+
+// A hot key has a backlog when a Shutdown has hardly any time: what is in Redis and
+// what is listed add up to what was taken.
+func TestShutdown_contextEnded_withABacklog_addsUp(t *testing.T) {
+	t.Parallel()
+	client := redistest.Client(t)
+	for range 5 {
+		prefix := redistest.Prefix(t, client)
+		e, ctx := newEngineAt(t, silent{}, client, prefix, nil)
+		var taken atomic.Int64
+		var sending sync.WaitGroup
+		for range 8 {
+			sending.Go(func() {
+				for range 3000 {
+					if e.Lax().Send("a", verb.Op{Kind: verb.Dec, N: -1}) {
+						taken.Add(1)
+					}
+				}
+			})
+		}
+		sending.Wait()
+		left, err := e.Shutdown(ended())
+		not, unknown := int64(0), int64(0)
+		for _, u := range left {
+			if errors.Is(u.Err, verb.ErrOutcomeUnknown) {
+				unknown += u.N
+			} else {
+				not += u.N
+			}
+		}
+		if err == nil {
+			require.Zero(t, not+unknown)
+		}
+		stored := func() int64 {
+			n, err := client.HGet(ctx, prefix+":lax_counter", "a").Int64()
+			if err != nil && !errors.Is(err, redis.Nil) {
+				t.Error(err)
+			}
+			return n
+		}
+		// What is listed as unknown may still be on its way.
+		require.Eventually(t, func() bool {
+			missing := taken.Load() - stored()
+			return missing == not || missing == not+unknown
+		}, 10*time.Second, time.Millisecond, "taken %d, not applied %d, unknown %d", taken.Load(), not, unknown)
+		require.LessOrEqual(t, taken.Load()-stored(), not+unknown)
 	}
 }

@@ -48,6 +48,7 @@ func TestProxy(t *testing.T) {
 	}
 	t.Logf("%d epochs, %d batches; connections with a toxic %d, refused %d; %v; strict %+v, lax %+v",
 		epochs, p.wire.scripts.Load(), p.poisoned.Load(), p.refused.Load(), p.wire, p.tally[0], p.tally[1])
+	require.Positive(t, epochs, "-timeout leaves no time")
 	if t.Failed() || !run.Long() {
 		return // the short form may be too short for the rarest
 	}

@@ -280,6 +280,7 @@ local function carry(verb, field, n, cmp, than)
     if not half then return nil, err end
     return add(field, '1')
   end
+  if verb ~= 'I' and verb ~= 'S' then return nil, '!Everb_not_carried_out' end
   if not holds(old, cmp, than) then return old .. ':' end
   local new
   if verb == 'I' then new, err = add(field, n) else new, err = assign(field, n) end

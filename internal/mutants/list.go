@@ -136,7 +136,7 @@ var mutants = []mutant{
 		inRedisio, "TestClassify"},
 	{"take EOF for not applied", classify,
 		"		errors.Is(err, redis.ErrClosed),", "		errors.Is(err, redis.ErrClosed), errors.Is(err, io.EOF),",
-		inRoot, "TestReplyLost_laterOperationsWaitBehindTheBatch"},
+		inRedisio, "TestClassify"},
 	{"take a protocol error of no password for unknown", classify,
 		"	{\"ERR Protocol error: unauthenticated multibulk length\", Refused},\n", "",
 		inRedisio, "TestClassify"},
@@ -145,7 +145,7 @@ var mutants = []mutant{
 		inRedisio, "TestClassify"},
 	{"take a script broken off for a silent success", codec,
 		"for told < len(ops) { //", "for told < len(ops) && text != \"\" { //",
-		inRedisio, "TestApply_silentIncrements"},
+		"./internal/verb", "Test"},
 
 	// The ledger.
 	{"reuse a number", verdict,

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -37,7 +38,13 @@ func Start(t testing.TB, args ...string) *Server {
 	if _, err := lookServer(); err != nil {
 		t.Skipf("this test needs a Redis server of its own to treat badly, and %v", err)
 	}
-	s, err := start(t.TempDir(), args...)
+	var s *Server
+	var err error
+	for range 5 { // somebody may take the port, or that of the cluster's bus, before the server does
+		if s, err = start(t.TempDir(), args...); err == nil || !strings.Contains(err.Error(), "Address already in use") {
+			break
+		}
+	}
 	require.NoError(t, err)
 	t.Cleanup(s.stop)
 	return s
