@@ -68,6 +68,8 @@ func TestReplyLost_laterOperationsWaitBehindTheBatch(t *testing.T) {
 	options.Addr = proxy.Addr
 	system := f.on(t, redistest.NewClient(t, options), distkit.WithBackoff(500*time.Millisecond, time.Second))
 	events := recordEvents(t, system)
+	_, err := system.Strict().Inc(f.ctx, keyC, 1) // opens the lane
+	require.NoError(t, err)
 	proxy.Swallow(1)
 	first := make(chan int64, 1)
 	go func() {

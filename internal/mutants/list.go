@@ -150,7 +150,7 @@ var mutants = []mutant{
 	// The ledger.
 	{"reuse a number", verdict,
 		"		b.lane.acked, b.lane.nonce = b.Seq, b.Nonce\n", "",
-		inRoot, "TestCounter_operations_answerTheValue"},
+		inLedger, "TestLanes"},
 	{"forget that a batch is in doubt", verdict,
 		"		b.InDoubt, b.lane.doubted = true, true\n		return Keep\n", "		return Thaw\n",
 		inRoot, "TestReplyLost_laterOperationsWaitBehindTheBatch"},
