@@ -73,10 +73,14 @@ func (e *Engine) Shutdown(ctx context.Context) ([]Unflushed, error) {
 	}
 	select {
 	case <-s.done:
-		return s.left, s.cause
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		select {
+		case <-s.done: // whatever the context says, it is over
+		default:
+			return nil, ctx.Err()
+		}
 	}
+	return s.left, s.cause
 }
 
 func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {

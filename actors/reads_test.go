@@ -335,3 +335,113 @@ func TestWatch_ofARealRedis_readsAhead(t *testing.T) {
 		return err == nil && view.N == 1000
 	}, 30*time.Second, time.Millisecond)
 }
+
+// A view older than the user allows is no answer, even while Redis is away; what needs
+// no view goes on.
+func TestMaxStaleness_olderViews_areNoAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const allowed = wait + lag
+		s := newSim(t, func(cfg *Config) { cfg.MaxStaleness = allowed })
+		s.redis.Set(laxCounters, "a", 7)
+		s.get(t, "a")
+		seen := s.now() - latency
+		s.set(all(fakeredis.Unreachable))
+		s.pass(2 * lag)
+		s.get(t, "a") // which finds out that Redis is away
+		s.until(seen + allowed)
+		n, _ := s.get(t, "a")
+		require.EqualValues(t, 7, n, "it is as old as it may be")
+		s.pass(1)
+		for _, o := range []verb.Op{get, inc(1), incIf(1, verb.Always, 0)} {
+			r := s.Lax().Do(context.Background(), "a", o)
+			require.ErrorIs(t, r.Err, verb.ErrNotApplied)
+			require.ErrorIs(t, r.Err, verb.ErrStale)
+			require.ErrorContains(t, r.Err, "unreachable")
+		}
+		require.True(t, s.Lax().Add("a", 1))
+		view, err := s.Lax().View(context.Background(), "a")
+		require.NoError(t, err)
+		require.EqualValues(t, 8, view.N)
+		require.Greater(t, view.Age, allowed)
+		set := s.Lax().Do(context.Background(), "a", verb.Op{Kind: verb.Set, N: 3})
+		require.NoError(t, set.Err)
+		n, took := s.get(t, "a")
+		require.EqualValues(t, 3, n, "an assignment does not depend on what was read")
+		require.Zero(t, took)
+		s.set(nil)
+		s.pass(2 * time.Second)
+		s.mustFlush(t)
+		n, _ = s.get(t, "a")
+		require.EqualValues(t, 3, n)
+	})
+}
+
+// A read brings no value: who needs one fails, in its turn; what stands between goes
+// on.
+func TestRead_bringsNoValue_failsWhoNeedsOne(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := lane(t)
+		s.redis.Set(laxCounters, "other", 1)
+		s.setText("text", "x")
+		goOn := make(chan struct{})
+		s.hold(redisio.Read, goOn)
+		lax := &s.Lax().Space
+		reads := asked(t, lax, "text", get)
+		require.True(t, lax.Send("text", incIf(1, verb.Always, 0)))
+		require.True(t, lax.Add("text", 5))
+		sets := asked(t, lax, "text", verb.Op{Kind: verb.Set, N: 7})
+		adds := asked(t, lax, "text", inc(1))
+		flush := begin(s.Flush, context.Background())
+		s.pass(latency)
+		require.Empty(t, sets, "it keeps its place")
+		close(goOn)
+		require.Equal(t, verb.NotInteger, (<-reads).Err)
+		require.EqualValues(t, 7, (<-sets).N)
+		require.EqualValues(t, 8, (<-adds).N)
+		s.pass(10 * latency)
+		require.True(t, flush.over())
+		require.NoError(t, flush.err)
+		require.Empty(t, flush.left)
+		require.EqualValues(t, 8, s.value(laxCounters, "text"))
+		require.Equal(t, []any{messageRefused{"text", verb.NotInteger}}, s.told())
+	})
+}
+
+// Redis refuses the read as such: who needs a value is told why, and the next one asks
+// again.
+func TestRead_refused_isTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		s.redis.Set(laxCounters, "a", 7)
+		s.set(all(fakeredis.Refuse))
+		r := s.Lax().Do(context.Background(), "a", get)
+		require.ErrorIs(t, r.Err, verb.ErrNotApplied)
+		require.ErrorContains(t, r.Err, "NOPERM")
+		_, err := s.Lax().View(context.Background(), "a")
+		require.ErrorContains(t, err, "NOPERM")
+		s.set(nil)
+		n, _ := s.get(t, "a")
+		require.EqualValues(t, 7, n)
+		require.Empty(t, s.told())
+	})
+}
+
+// A caller that gives up on a read leaves its place to those behind it.
+func TestRead_callerGivesUp_thoseBehindItGoOn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		goOn := make(chan struct{})
+		s.hold(redisio.Read, goOn)
+		gone := make(chan verb.Result, 1)
+		ctx := within(t, wait)
+		go func() { gone <- s.Lax().Do(ctx, "a", get) }()
+		s.pass(latency)
+		set := asked(t, &s.Lax().Space, "a", verb.Op{Kind: verb.Set, N: 5})
+		s.pass(latency)
+		require.Empty(t, set)
+		r := <-gone
+		require.ErrorIs(t, r.Err, verb.ErrNotApplied)
+		require.EqualValues(t, 5, (<-set).N, "Redis has not answered yet")
+		close(goOn)
+	})
+}

@@ -465,3 +465,105 @@ func TestShutdown_contextEnded_withABacklog_addsUp(t *testing.T) {
 		require.LessOrEqual(t, taken.Load()-stored(), not+unknown)
 	}
 }
+
+// Reads of strict counters are under way when everything is stopped: they change
+// nothing, and so were not applied, though the attempt goes on.
+func TestShutdown_contextEnded_strictReadUnderWay_isNotApplied(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := opened(t)
+		goOn := make(chan struct{})
+		s.hold(redisio.Read, goOn)
+		var answers []<-chan verb.Result
+		for range 3 {
+			answers = append(answers, s.do(context.Background(), "a", get))
+			s.pass(latency)
+		}
+		_, err := s.Shutdown(ended())
+		require.ErrorIs(t, err, context.Canceled)
+		for _, answer := range answers {
+			r := <-answer
+			require.ErrorIs(t, r.Err, verb.ErrNotApplied)
+			require.ErrorIs(t, r.Err, verb.ErrClosed)
+		}
+		close(goOn)
+	})
+}
+
+// Everything that was accepted is written before a Shutdown with enough time ends,
+// and the ledgers that nobody needs any more live for a minute.
+func TestShutdown_writesEverything_andRetiresItsLedgers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := newLedgerOfAll(t, nil)
+		worked := make(chan struct{})
+		go func() { l.work(); close(worked) }()
+		time.Sleep(3 * lag)
+		left, err := l.Shutdown(context.Background())
+		require.NoError(t, err)
+		require.Empty(t, left)
+		<-worked
+		l.check(t, nil)
+		require.NotZero(t, l.accepted["own0"])
+		require.Zero(t, l.unknown)
+		held := len(l.redis.Snapshot().Ledgers)
+		require.GreaterOrEqual(t, held, 2)
+		require.Len(t, l.attempts(redisio.Retire), held)
+		time.Sleep(time.Minute + time.Second)
+		for range 20 {
+			_, err = l.Shutdown(ended())
+			require.NoError(t, err, "it is over")
+		}
+		l.redis.Edit(func(now *fakeredis.State) {
+			for _, ledger := range now.Ledgers {
+				require.False(t, ledger.Expires.After(time.Now()))
+			}
+		})
+	})
+}
+
+// A second Shutdown waits for the first, within its own context; who still flushes is
+// told that it is over.
+func TestShutdown_again_waitsForTheFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := lane(t)
+		s.set(all(fakeredis.Unreachable))
+		require.True(t, s.Lax().Add("a", 5))
+		flush := begin(s.Flush, context.Background())
+		ctx, cancel := context.WithCancel(context.Background())
+		first := begin(s.Shutdown, ctx)
+		second := begin(s.Shutdown, context.Background())
+		_, err := s.Shutdown(within(t, wait))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = s.Flush(context.Background())
+		require.ErrorIs(t, err, verb.ErrClosed)
+		require.False(t, s.Lax().Add("a", 1))
+		require.False(t, first.over() || second.over() || flush.over())
+		cancel()
+		require.True(t, first.over() && second.over() && flush.over())
+		require.ErrorIs(t, flush.err, verb.ErrClosed)
+		require.Empty(t, flush.left)
+		for _, down := range []*flushing{first, second} {
+			require.ErrorIs(t, down.err, context.Canceled)
+			require.Len(t, down.left, 1)
+			require.EqualValues(t, 5, down.left[0].N)
+			require.ErrorIs(t, down.left[0].Err, verb.ErrNotApplied)
+			require.ErrorContains(t, down.left[0].Err, "unreachable")
+		}
+	})
+}
+
+// A lane of which a late copy may be about keeps its ledger.
+func TestShutdown_lanesInDoubt_keepTheirLedgers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := opened(t)
+		s.set(only(redisio.Apply, fakeredis.Delay))
+		answer := s.do(context.Background(), "a", inc(1))
+		s.pass(latency)
+		s.set(nil)
+		require.EqualValues(t, 2, (<-answer).N)
+		_, err := s.Shutdown(context.Background())
+		require.NoError(t, err)
+		require.Empty(t, s.attempts(redisio.Retire))
+		require.Equal(t, 1, s.redis.Arrive())
+		require.EqualValues(t, 2, s.value(strictCounters, "a"), "the late copy finds its ledger")
+	})
+}

@@ -415,3 +415,55 @@ func TestStrict_withdrawn_doNotFillTheQueue(t *testing.T) {
 		require.True(t, slices.ContainsFunc(s.attempts(redisio.Apply), func(a attempt) bool { return len(a.ops) == 1 && a.seq == 3 }))
 	})
 }
+
+// blockOnce is a fail point that stops who first passes a step until it is let go.
+func blockOnce(step string) (at func(string), reached, goOn chan struct{}) {
+	reached, goOn = make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	return func(passed string) {
+		if passed == step {
+			once.Do(func() { close(reached); <-goOn })
+		}
+	}, reached, goOn
+}
+
+// A Clear passes the actors that have work, so that it comes behind that.
+func TestStrict_clear_passesTheKeysThatAreBusy(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		at, reached, goOn := blockOnce("strict key: before forward")
+		s := newSim(t, func(cfg *Config) { cfg.failAt = at })
+		before := s.do(context.Background(), "a", inc(5))
+		<-reached
+		cleared := s.clearing(s.Strict())
+		after := asked(t, s.Strict(), "a", inc(7))
+		s.pass(wait)
+		require.Empty(t, s.attempts(redisio.Open), "all of it waits for the key")
+		close(goOn)
+		require.EqualValues(t, 5, (<-before).N)
+		require.NoError(t, <-cleared)
+		require.EqualValues(t, 7, (<-after).N)
+		require.EqualValues(t, 7, s.value(strictCounters, "a"))
+	})
+}
+
+// The space is closed while a batch call is on its way through its keys: nothing of
+// it is applied.
+func TestStrict_closedWithinABatchCall_appliesNothingOfIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		at, reached, goOn := blockOnce("strict key: before forward")
+		s := newSim(t, func(cfg *Config) { cfg.failAt = at })
+		results := make(chan []verb.Result, 1)
+		go func() {
+			results <- s.Strict().DoAll(context.Background(), []verb.Keyed{keyed("a", inc(1)), keyed("b", inc(1))})
+		}()
+		<-reached
+		down := begin(s.Shutdown, ended())
+		close(goOn)
+		for _, r := range <-results {
+			require.ErrorIs(t, r.Err, verb.ErrNotApplied)
+			require.ErrorIs(t, r.Err, verb.ErrClosed)
+		}
+		<-down.done
+		require.Empty(t, s.redis.Snapshot().Containers)
+	})
+}

@@ -79,7 +79,7 @@ func TestPassivation_zero_keysStay(t *testing.T) {
 // it can: each message finds the old actor or the new one, none falls between.
 func TestPassivation_midTraffic_losesNothing(t *testing.T) {
 	t.Parallel()
-	e, stored := sleepy(t, time.Nanosecond)
+	e, stored := sleepy(t, 20*time.Microsecond)
 	ctx := context.Background()
 	const keys, callers, lives, rounds = 4, 6, 6, 50
 	var told [2][keys]atomic.Int64
