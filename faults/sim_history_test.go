@@ -289,7 +289,8 @@ func (h *simHistory) wiped(op *simOp, wipes []*simOp, final int64) (wiped bool) 
 		if w.outcome == simUnknown || w.to > op.from {
 			wiped = true
 		}
-		if w.outcome == simApplied && w.from > op.to && op.outcome == simApplied &&
+		late := h.sim.bares.Load() && h.sim.unflushed(op) == simUnknown // it went bare, and may come after what came later
+		if !late && w.outcome == simApplied && w.from > op.to && op.outcome == simApplied &&
 			(op.kind == 0 || op.system == w.system) && simDigit(final, op.digit) != 0 {
 			h.sim.broken("%v is in after %v", op, w)
 		}

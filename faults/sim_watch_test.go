@@ -2,8 +2,9 @@
 // the simulation runs. They are the protocol's, not the script's: what a
 // client must keep to for the script to apply each batch once.
 //
-//  1. A lane is opened before its first batch leaves, and a batch of number n+1
-//     leaves only after number n was answered, never one below the last answered.
+//  1. A lane is opened before its first batch leaves, and no copy of the opening is
+//     about then, which would open it again if its ledger vanished. A batch of number
+//     n+1 leaves only after number n was answered, never one below the last answered.
 //     None leaves after a fence.
 //  2. What a number and nonce stand for never changes. Nor does the nonce of a
 //     number as long as the client cannot rule out that an earlier copy of it was
@@ -35,6 +36,7 @@ type simWatch struct {
 // simLane is one writer's numbering, as the server has seen it.
 type simLane struct {
 	opened   bool
+	openings int  // copies of the opening that may come yet, as far as the client can tell
 	fenced   bool // a fence has come
 	shut     bool // and its answer has gone out
 	arrivals int64
@@ -96,6 +98,7 @@ func (w *simWatch) arrived(r fakeRequest) *simArrival {
 		if a.lane.opened && !w.sim.repeats {
 			w.sim.broken("%s is opened again", c.keys[0])
 		}
+		a.lane.openings++
 		return a
 	case "fence":
 		a.lane.fenced = true
@@ -134,6 +137,8 @@ func (w *simWatch) batchArrived(a *simArrival) {
 		switch {
 		case !lane.opened:
 			w.sim.broken("%s: number %d came when the lane was not open", b.ledger, b.seq)
+		case lane.openings > 0:
+			w.sim.broken("%s: number %d came while a copy of the lane's opening was about", b.ledger, b.seq)
 		case lane.fenced:
 			w.sim.broken("%s: number %d came after a fence", b.ledger, b.seq)
 		case b.seq != lane.answered && b.seq != lane.answered+1 || b.seq == 0:
@@ -231,6 +236,7 @@ func (w *simWatch) answering(a *simArrival, reply string) {
 	switch {
 	case a.task == "open":
 		a.lane.opened = true
+		w.ruledOut(a)
 	case a.task == "fence":
 		w.fenced(a, text)
 	case a.tried == nil:
@@ -247,26 +253,36 @@ func (w *simWatch) answering(a *simArrival, reply string) {
 	}
 }
 
-// ruledOut notes that this copy, the client learns, was not applied.
+// ruledOut notes that this copy, the client learns, was not applied; or of an opening
+// that it has come.
 func (w *simWatch) ruledOut(a *simArrival) {
-	if a.tried != nil && !a.cleared {
+	switch {
+	case a.cleared:
+	case a.tried != nil:
 		a.cleared = true
 		a.tried.doubts--
+	case a.task == "open":
+		a.cleared = true
+		a.lane.openings--
 	}
 }
 
 // failed takes back what answering noted of an answer that did not come through.
 func (w *simWatch) failed(a *simArrival) {
-	if a.cleared {
-		a.cleared = false
-		a.tried.doubts++
-	}
 	if a.told {
 		w.tell(a.tried, a.batch)
 	}
 	if a.tried != nil {
 		a.tried.found = false
 	}
+	switch {
+	case !a.cleared:
+	case a.tried != nil:
+		a.tried.doubts++
+	default:
+		a.lane.openings++
+	}
+	a.cleared = false
 }
 
 // restored tells the watch that the ledgers are those of another time.
