@@ -111,7 +111,7 @@ func (s *fakeScript) compare() (failure string) {
 // opened is the batch's first write.
 func (s *fakeScript) opened() (failure string) {
 	if s.arg(1) == "bare" {
-		return ""
+		return s.needsMemory() // it asks, with SETRANGE
 	}
 	failure = s.set(s.ledger, s.arg(1)+" "+s.arg(2), s.arg(4), false)
 	if failure == "" {

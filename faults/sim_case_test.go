@@ -173,6 +173,13 @@ func (s *simCase) onEvent(system int, e distkit.Event) {
 	}
 }
 
+// reborn reports whether an operation may come again that had been ruled out.
+func (s *simCase) reborn(op *simOp) bool {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	return op.digit >= 0 && s.plan.watch.reborn[simID(simKinds[op.kind], op.key, strconv.FormatInt(op.delta(), 10))]
+}
+
 // onSetAside takes a change of which nobody will know whether it is in: of a batch
 // that was in doubt when its ledger vanished.
 func (s *simCase) onSetAside(e distkit.ChangeRefused) {

@@ -243,7 +243,7 @@ func (h *simHistory) checkValue(r *simOp, ops []*simOp) {
 		switch earlier := op.to < r.from && (op.kind == 0 || op.system == r.system); {
 		case n > 1:
 			h.sim.broken("%v saw %v %d times", r, op, n)
-		case n == 1 && (op.outcome == simNotApplied || op.from > r.to):
+		case n == 1 && (op.outcome == simNotApplied && !h.sim.reborn(op) || op.from > r.to):
 			h.sim.broken("%v saw %v", r, op)
 		case n == 0 && (op == r || ordered && earlier && op.outcome == simApplied && h.sim.unflushed(op) == simApplied):
 			h.sim.broken("%v did not see %v", r, op)
@@ -272,7 +272,7 @@ func (h *simHistory) checkTotal(ops, wipes []*simOp, final int64) {
 		switch wiped, unflushed := h.wiped(op, wipes, final), h.sim.unflushed(op); {
 		case n > 1:
 			h.sim.broken("%v is in %d times", op, n)
-		case n == 1 && op.outcome == simNotApplied:
+		case n == 1 && op.outcome == simNotApplied && !h.sim.reborn(op):
 			h.sim.broken("%v is in", op)
 		case n == 1 && unflushed == simNotApplied && op.outcome == simApplied:
 			h.sim.broken("%v is in, and was listed as not written", op)

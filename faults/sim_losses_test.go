@@ -62,6 +62,19 @@ func (w *simWatch) gap(a *simArrival, text string) {
 	w.tell(a.tried, a.batch)
 }
 
+// unfence notes that Redis fell back to a state before a fence: late copies of the
+// batch that it was for pass again, though the batch went elsewhere, or its callers
+// were told that it was not applied. No client can know; that takes a second
+// failover, to a replica further behind, while packets of before the first are about.
+func (w *simWatch) unfence(ledger string, lane *simLane) {
+	for _, tried := range lane.tried {
+		b := fakeBatch{container: simContainer(ledger), ops: strings.Fields(tried.content)}
+		for _, id := range b.ids() {
+			w.reborn[id] = true
+		}
+	}
+}
+
 // fenced notes what a writer is told of a lane that it has fenced.
 func (w *simWatch) fenced(a *simArrival, text string) {
 	w.sim.did("lanes fenced")

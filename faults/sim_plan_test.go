@@ -112,7 +112,7 @@ var (
 
 // newSimPlan draws a plan: how much goes wrong, and what.
 func newSimPlan(sim *simCase, rng *rand.Rand) *simPlan {
-	p := &simPlan{sim: sim, rng: rng, timeout: sim.timeout, watch: simWatch{sim: sim, lanes: map[string]*simLane{}, ops: map[string]*simTried{}, unknown: map[string]bool{}}}
+	p := &simPlan{sim: sim, rng: rng, timeout: sim.timeout, watch: simWatch{sim: sim, lanes: map[string]*simLane{}, ops: map[string]*simTried{}, unknown: map[string]bool{}, reborn: map[string]bool{}}}
 	p.chance = []float64{0, 0.02, 0.1, 0.3, 0.6}[rng.IntN(5)]
 	p.dials = p.coin()
 	for _, fault := range simFaults {

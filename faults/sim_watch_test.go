@@ -29,6 +29,7 @@ type simWatch struct {
 	sim     *simCase
 	lanes   map[string]*simLane  // by ledger
 	ops     map[string]*simTried // by container, key and number
+	reborn  map[string]bool      // operations that a fence had ruled out, which Redis then forgot
 	unknown map[string]bool      // what may be told as of unknown outcome: by container and key, and with the number
 	without int                  // how often a writer may have been told, in doubt, that its ledger is gone
 }
@@ -80,7 +81,6 @@ type simArrival struct {
 	number  int64     // which of the lane's arrivals it is
 	reply   string    // the true one, once it has run
 	cleared bool      // the answer that rules this copy out went out
-	told    bool      // that which says how a bare batch ended
 }
 
 func (w *simWatch) arrived(r fakeRequest) *simArrival {
@@ -129,7 +129,7 @@ func (w *simWatch) batchArrived(a *simArrival) {
 	if lane == nil {
 		a.tried = &simTried{identity: "bare", content: b.content()}
 		w.sim.did("bare batches")
-		w.tell(a.tried, b) // unless it is answered
+		w.tell(a.tried, b)
 	} else {
 		lane.arrivals++
 		lane.gapped = simNoGapped
@@ -240,11 +240,7 @@ func (w *simWatch) answering(a *simArrival, reply string) {
 	case a.task == "fence":
 		w.fenced(a, text)
 	case a.tried == nil:
-	case a.lane == nil:
-		a.told = true
-		for _, id := range a.batch.ids() {
-			delete(w.unknown, id)
-		}
+	case a.lane == nil: // the answer may lie unread behind one that never comes: it stays among the unknown
 	case text[0] == 'A' || text[0] == 'R':
 		a.lane.answered = max(a.lane.answered, a.batch.seq)
 	case text[0] == 'G':
@@ -269,9 +265,6 @@ func (w *simWatch) ruledOut(a *simArrival) {
 
 // failed takes back what answering noted of an answer that did not come through.
 func (w *simWatch) failed(a *simArrival) {
-	if a.told {
-		w.tell(a.tried, a.batch)
-	}
 	if a.tried != nil {
 		a.tried.found = false
 	}
@@ -292,6 +285,9 @@ func (w *simWatch) restored(data *fakeData) {
 		if v := data.key(name); v != nil {
 			number, _, _ := strings.Cut(v.text, " ")
 			lane.applied, _ = strconv.ParseInt(number, 10, 64)
+			if lane.shut && !strings.HasPrefix(v.text, fakeFence) {
+				w.unfence(name, lane)
+			}
 		}
 	}
 }

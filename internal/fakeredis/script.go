@@ -1,7 +1,6 @@
 package fakeredis
 
 import (
-	"errors"
 	"maps"
 	"strconv"
 	"time"
@@ -61,7 +60,10 @@ func (s *State) carryOut(q *request, full, brokenOff bool) redisio.Reply {
 	case redisio.Apply:
 		return s.apply(q, full, brokenOff)
 	case redisio.Bare:
-		return s.operate(q, s.exists(q.container), full)
+		if full {
+			return ends[NoMemory]
+		}
+		return s.operate(q, s.exists(q.container))
 	case redisio.Open:
 		if full {
 			return ends[NoMemory]
@@ -138,7 +140,7 @@ func (s *State) apply(q *request, full, brokenOff bool) redisio.Reply {
 	if s.Ledgers[q.ledger] = next; brokenOff {
 		return r
 	}
-	r = s.operate(q, r.Existed, false)
+	r = s.operate(q, r.Existed)
 	next.Ended, next.Kept, next.Results = true, r.Kept, r.Results
 	s.Ledgers[q.ledger] = next
 	return r
@@ -152,14 +154,10 @@ func (l *Ledger) answer(r *redisio.Reply, ops []verb.Keyed) {
 }
 
 // operate carries out the operations.
-func (s *State) operate(q *request, existed, full bool) redisio.Reply {
-	told, frees := toldOf(q.ops), false
+func (s *State) operate(q *request, existed bool) redisio.Reply {
+	told := toldOf(q.ops)
 	r := redisio.Reply{Status: redisio.Done, Existed: existed, Kept: true, Results: make([]verb.Result, len(q.ops))}
 	for i := range q.ops {
-		if frees = frees || q.ops[i].Kind.Frees(); full && !q.ops[i].Kind.Reads() && !frees {
-			r.Results[i].Err = verb.NotApplied(errors.New("redis refused the operation: " + ends[NoMemory].Err.Error()))
-			continue
-		}
 		if r.Results[i] = s.do(q.container, &q.ops[i]); i >= told && r.Results[i].Err == nil {
 			r.Results[i] = verb.Result{Silent: true}
 		}

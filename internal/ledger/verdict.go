@@ -148,7 +148,9 @@ func (b *Batch) bare() Verdict {
 		return Done
 	case redisio.Unknown:
 		return b.giveUp(b.Err)
-	case redisio.Refused, redisio.Full:
+	case redisio.Full:
+		return b.overFull()
+	case redisio.Refused:
 		return b.refuse()
 	case redisio.NotYet, redisio.Moving, redisio.NoScript:
 	}

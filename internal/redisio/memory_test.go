@@ -136,18 +136,26 @@ func TestFull_isRead(t *testing.T) {
 	require.Equal(t, []verb.Result{{N: 8}, {}, {N: 7}}, read.Results)
 }
 
-// Without a ledger nothing has been written when an operation is refused, so it is
-// its own result.
-func TestFull_ofABareBatch_refusesEachOperation(t *testing.T) {
+// Without a ledger the first operation would be the first write: the whole batch is
+// refused, so that a lax change is kept and not set aside.
+func TestFull_ofABareBatch_refusesItWhole(t *testing.T) {
 	t.Parallel()
 	f, _ := fullRedis(t)
-	c := f.done(t, f.call(redisio.Bare, inc("a", 1), op(verb.Set, "b", 1), op(verb.Get, "b", 0)))
-	for _, r := range c.Results[:2] {
-		require.ErrorIs(t, r.Err, verb.ErrNotApplied)
-		require.ErrorContains(t, r.Err, "OOM")
+	for name, ops := range map[string][]verb.Keyed{
+		"increments": {inc("a", 1), inc("b", 1)},
+		"a mixture":  {op(verb.Get, "b", 0), op(verb.Del, "a", 0), op(verb.Set, "b", 1)},
+	} {
+		c := f.call(redisio.Bare, ops...)
+		f.send(c)
+		require.Equal(t, redisio.Full, c.Class, "%s: %v", name, c.Err)
+		require.Equal(t, map[string]string{"a": "7", "b": "8"}, f.stored(), name)
 	}
-	require.Equal(t, verb.Result{N: 8}, c.Results[2])
-	require.Equal(t, map[string]string{"a": "7", "b": "8"}, f.stored())
+	require.NoError(t, f.admin.ConfigSet(f.ctx, "maxmemory", "0").Err())
+	c := f.done(t, f.call(redisio.Bare, inc("a", 1), inc("c", 1)))
+	require.Equal(t, []verb.Result{{N: 8}, {N: 1}}, c.Results)
+	require.NoError(t, f.admin.Del(f.ctx, f.at.Name).Err())
+	f.done(t, f.call(redisio.Bare, op(verb.Del, "a", 0)))
+	require.Zero(t, f.admin.Exists(f.ctx, f.at.Name).Val(), "asking whether it may write leaves something behind")
 }
 
 func TestRead_needsNoMoreThanTheRightToRead(t *testing.T) {

@@ -108,7 +108,7 @@ func (c client) exec(ctx context.Context, cmds []*command) {
 	}()
 	for _, cmd := range cmds { // an error that go-redis does not give to each command
 		if err != nil && cmd.Err() == nil && cmd.Val() == nil {
-			cmd.SetErr(err)
+			cmd.SetErr(fmt.Errorf("no answer: %v", err)) // not %w: it may be Redis's answer to another
 		}
 	}
 }
