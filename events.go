@@ -5,18 +5,23 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/foreign"
 	"github.com/distkit/distkit-go/internal/ledger"
 )
 
 // Event is something that happened to a System of which an operator may want
 // to know: WriterFailed, WriterRecovered, DataLost, ChangeRefused,
 // MessageRefused, ActorPanicked or EventsDropped. Each is a plain struct whose
-// String is a sentence.
+// String is a sentence, and whose LogValue has its fields as attributes. The log has
+// every event, but of an outage only when it begins, changes and ends.
 type Event interface {
 	fmt.Stringer
+	slog.LogValuer
 	level() slog.Level
+	title() string
 }
 
 // WriterFailed: the writer of a kind ("strict" or "lax") lost Redis. The
@@ -105,8 +110,8 @@ type ActorPanicked struct {
 	Err   error
 }
 
-// EventsDropped: subscribers, or the log, were slower than events came, and N
-// are missing in both.
+// EventsDropped: a subscriber, or the log, was slower than events came, and N are
+// missing in it.
 type EventsDropped struct{ N int }
 
 func (e WriterFailed) String() string {
@@ -157,37 +162,95 @@ func (MessageRefused) level() slog.Level  { return slog.LevelError }
 func (ActorPanicked) level() slog.Level   { return slog.LevelError }
 func (EventsDropped) level() slog.Level   { return slog.LevelWarn }
 
-// maxEvents bounds what waits for slow subscribers.
-const maxEvents = 1024
+// LogValue implements slog.LogValuer, as that of all events does: the attributes of
+// the event.
+func (e WriterFailed) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("writer", e.Writer), slog.Int("attempt", e.Attempt), slog.Duration("delay", e.Delay), slog.Any("error", e.Err))
+}
 
-// events delivers events to the log and to subscribers from a goroutine of its
-// own, which lives while there is something to deliver: never on a caller's or
-// an actor's.
+// LogValue implements slog.LogValuer.
+func (e WriterRecovered) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("writer", e.Writer), slog.Int("attempts", e.Attempts), slog.Duration("away", e.Away))
+}
+
+// LogValue implements slog.LogValuer.
+func (e DataLost) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.String("writer", e.Writer), slog.String("reason", e.Reason.String()),
+		slog.Int64("acknowledged", e.Acknowledged), slog.Int64("found", e.Found),
+	}
+	if !e.Since.IsZero() {
+		attrs = append(attrs, slog.Time("since", e.Since))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// LogValue implements slog.LogValuer.
+func (e ChangeRefused) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("key", e.Key.String()), slog.Int64("n", e.N), slog.Bool("assigned", e.Assigned), slog.Any("error", e.Err))
+}
+
+// LogValue implements slog.LogValuer.
+func (e MessageRefused) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("key", e.Key.String()), slog.Any("error", e.Err))
+}
+
+// LogValue implements slog.LogValuer.
+func (e ActorPanicked) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("actor", e.Actor), slog.Any("error", e.Err))
+}
+
+// LogValue implements slog.LogValuer.
+func (e EventsDropped) LogValue() slog.Value { return slog.GroupValue(slog.Int("dropped", e.N)) }
+
+func (WriterFailed) title() string    { return "writer lost Redis" }
+func (WriterRecovered) title() string { return "writer reached Redis again" }
+func (DataLost) title() string        { return "Redis lost data" }
+func (ChangeRefused) title() string   { return "change set aside" }
+func (MessageRefused) title() string  { return "message failed" }
+func (ActorPanicked) title() string   { return "actor failed" }
+func (EventsDropped) title() string   { return "events were not delivered" }
+
+// maxEvents bounds what waits for a slow subscriber: a burst of refused changes as
+// large as some rounds of a flush is to find room.
+const maxEvents = 1 << 14
+
+// events delivers events to the log and to subscribers: to each by a queue and a
+// goroutine of its own, never on a caller's or an actor's.
 type events struct {
 	logger *slog.Logger
+	log    *foreign.Queue[Event]
+	failed map[string]string // by writer: how it last failed in the outage that is on; the log's
 
 	mu          sync.Mutex
-	queue       []Event
-	dropped     int
-	delivering  bool
-	subscribers map[int]func(Event)
+	subscribers map[int]*foreign.Queue[Event]
 	next        int
-	idle        sync.Cond // signalled when delivering ends
 }
 
 func newEvents(logger *slog.Logger) *events {
-	e := &events{logger: logger, subscribers: map[int]func(Event){}}
-	e.idle.L = &e.mu
+	e := &events{logger: logger, failed: map[string]string{}, subscribers: map[int]*foreign.Queue[Event]{}}
+	e.log = newSubscriber(e.write)
 	return e
 }
 
+func newSubscriber(f func(Event)) *foreign.Queue[Event] {
+	return foreign.NewQueue(f, maxEvents, func(n int) Event { return EventsDropped{n} })
+}
+
 func (e *events) subscribe(f func(Event)) (cancel func()) {
+	var over atomic.Bool
+	q := newSubscriber(func(event Event) {
+		if !over.Load() {
+			f(event)
+		}
+	})
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	id := e.next
 	e.next++
-	e.subscribers[id] = f
+	e.subscribers[id] = q
 	return func() {
+		over.Store(true)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		delete(e.subscribers, id)
@@ -196,70 +259,40 @@ func (e *events) subscribe(f func(Event)) (cancel func()) {
 
 // publish queues an event; it does not block.
 func (e *events) publish(event Event) {
+	e.log.Put(event)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.queue) == maxEvents {
-		e.dropped++
-		return
-	}
-	e.queue = append(e.queue, event)
-	if !e.delivering {
-		e.delivering = true
-		go e.deliver()
+	for _, q := range e.subscribers {
+		q.Put(event)
 	}
 }
 
-// deliver empties the queue.
-func (e *events) deliver() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for len(e.queue) > 0 || e.dropped > 0 {
-		batch := e.queue
-		if e.dropped > 0 {
-			batch = append(batch, EventsDropped{e.dropped})
+// write logs an event. Of an outage it logs the beginning, the end, and when it
+// fails in another way than before.
+func (e *events) write(event Event) {
+	switch event := event.(type) {
+	case WriterFailed:
+		how := event.Err.Error()
+		if e.failed[event.Writer] == how {
+			return
 		}
-		e.queue, e.dropped = nil, 0
-		to := make([]func(Event), 0, len(e.subscribers))
-		for _, f := range e.subscribers {
-			to = append(to, f)
-		}
-		e.mu.Unlock()
-		for _, event := range batch {
-			e.call(e.log, event)
-			for _, f := range to {
-				e.call(f, event)
-			}
-		}
-		e.mu.Lock()
+		e.failed[event.Writer] = how
+	case WriterRecovered:
+		delete(e.failed, event.Writer)
 	}
-	e.delivering = false
-	e.idle.Broadcast()
-}
-
-func (e *events) log(event Event) {
-	e.logger.Log(context.Background(), event.level(), "distkit: "+event.String())
-}
-
-// call shields the delivery from a subscriber, or a log handler, that panics.
-func (e *events) call(f func(Event), event Event) {
-	defer func() {
-		_ = recover() // it is the subscriber's own affair, and the log may be what panicked
-	}()
-	f(event)
+	e.logger.LogAttrs(context.Background(), event.level(), "distkit: "+event.title(), event.LogValue().Group()...)
 }
 
 // wait returns when everything published has been delivered, or ctx ends.
 func (e *events) wait(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.idle.Broadcast()
-	})
-	defer stop()
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	for e.delivering && ctx.Err() == nil {
-		e.idle.Wait()
+	queues := []*foreign.Queue[Event]{e.log}
+	for _, q := range e.subscribers {
+		queues = append(queues, q)
+	}
+	e.mu.Unlock()
+	for _, q := range queues {
+		q.Wait(ctx)
 	}
 }
 

@@ -117,7 +117,8 @@ func (s *System) Flush(ctx context.Context) error {
 // hangs then ends with the client's own timeouts.
 //
 // Calling it again waits for the first call and returns the same. At the end it
-// waits for subscribers to have their events, for a second at most.
+// waits for subscribers to have their events, and for Proto.Actor code to have its
+// replies, for a second at most.
 func (s *System) Shutdown(ctx context.Context) error {
 	if s == nil || s.engine == nil {
 		return nil
@@ -128,6 +129,7 @@ func (s *System) Shutdown(ctx context.Context) error {
 	err := unflushed(s.engine.Shutdown(ctx))
 	delivered, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	s.engine.AwaitReplies(delivered)
 	s.events.wait(delivered)
 	if s.ownsActors {
 		s.stopActors.Do(s.actorSystem.Shutdown)
@@ -156,9 +158,9 @@ func (s *System) ActorSystem() *actor.ActorSystem {
 	return s.actorSystem
 }
 
-// Subscribe calls f for every event from now on, one at a time, from a
-// goroutine of the System's: never on a caller's or an actor's. A slow f
-// delays other subscribers and, behind 1,024 events, loses some
+// Subscribe calls f for every event from now on, one at a time and in order, on a
+// goroutine that is nobody else's: whatever f does, counting and other subscribers go
+// on. A slow f loses what finds no room among 16,384 events that wait
 // (EventsDropped). cancel ends it; a call under way may still finish.
 func (s *System) Subscribe(f func(Event)) (cancel func()) {
 	if s == nil || s.events == nil || f == nil {

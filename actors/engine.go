@@ -11,6 +11,7 @@
 package actors
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -111,6 +112,9 @@ func (e *Engine) spaces() []mode {
 	}
 	return made
 }
+
+// AwaitReplies returns when the senders of messages have their replies, or ctx ends.
+func (e *Engine) AwaitReplies(ctx context.Context) { e.host.AwaitReplies(ctx) }
 
 // QuietLogger is for an actor system of our own: see there.
 func QuietLogger(to *slog.Logger) func(*actor.ActorSystem) *slog.Logger { return host.QuietLogger(to) }

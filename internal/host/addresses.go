@@ -75,7 +75,7 @@ func (a address) SendUserMessage(_ *actor.PID, envelope any) {
 		a.to(message, nil)
 		return
 	}
-	a.to(message, func(reply any) { a.host.reply(sender, reply) })
+	a.to(message, func(reply any) { a.host.replies.send(sender, reply) })
 }
 
 // SendSystemMessage implements actor.Process. An address has no life cycle:

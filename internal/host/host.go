@@ -6,7 +6,7 @@
 //	Keyspace   an actor for each key in use, found by the key
 //	Resident   an actor that is no key
 //	Mailbox    the queue of either
-//	Addresses  PIDs by which Proto.Actor code reaches keys
+//	Addresses  PIDs by which Proto.Actor code reaches keys, and replies to it
 //
 // Lock order: Keyspace.mu or Resident.mu, then birth, then a mailbox's mu. None is
 // held while a message is handled, but for the Stop of an actor put to sleep.
@@ -17,6 +17,7 @@ import (
 	"log/slog"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/distkit/distkit-go/internal/foreign"
 )
 
 // Receiver is what an actor does with its messages. Besides its own it gets
@@ -53,11 +54,13 @@ type Host struct {
 	name       string // the supervisor's, and first part of all names
 	supervisor *supervisor
 	parent     parentContext
+	replies    replies
 }
 
 // New starts a supervisor.
 func New(system *actor.ActorSystem, backoff Backoff, observer Observer) *Host {
 	h := &Host{system: system, supervisor: newSupervisor(backoff, observer)}
+	h.replies = replies{host: h, to: map[recipient]*outbox{}}
 	pid := system.Root.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return h.supervisor },
 		actor.WithSupervisor(h.supervisor)), "distkit")
 	h.name, h.parent = pid.Id, parentContext{system.Root, pid}
@@ -80,6 +83,9 @@ func (h *Host) Stop() {
 	h.system.Root.Stop(h.parent.parent)
 	<-h.supervisor.stopped
 }
+
+// AwaitReplies returns when the senders of messages have their replies, or ctx ends.
+func (h *Host) AwaitReplies(ctx context.Context) { h.replies.wait(ctx) }
 
 // parentContext makes actors children of the supervisor though any goroutine
 // may spawn them: Proto.Actor takes from it who the parent is.
@@ -108,19 +114,39 @@ func unlist(system *actor.ActorSystem) func(actor.Context) {
 	}
 }
 
+// maxWarnings bounds what waits for a slow logger.
+const maxWarnings = 1024
+
 // QuietLogger passes on what Proto.Actor warns of, and drops its reports of
-// restarts, which are our events.
+// restarts, which are our events. The logger is not run on Proto.Actor's goroutines.
 func QuietLogger(to *slog.Logger) func(*actor.ActorSystem) *slog.Logger {
-	return func(*actor.ActorSystem) *slog.Logger { return slog.New(&warnings{to.Handler()}) }
+	queue := foreign.NewQueue(func(log func()) { log() }, maxWarnings, func(n int) func() {
+		return func() { to.Warn("distkit: warnings of the actor system were not logged", "dropped", n) }
+	})
+	return func(*actor.ActorSystem) *slog.Logger { return slog.New(&warnings{to.Handler(), queue}) }
 }
 
-type warnings struct{ slog.Handler }
+// warnings is a slog.Handler that hands on warnings by a queue.
+type warnings struct {
+	to    slog.Handler
+	queue *foreign.Queue[func()]
+}
 
-func (h *warnings) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
+func (h *warnings) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+func (h *warnings) Handle(ctx context.Context, record slog.Record) error {
+	h.queue.Put(func() {
+		if h.to.Enabled(ctx, record.Level) {
+			_ = h.to.Handle(ctx, record) // there is nobody to tell
+		}
+	})
+	return nil
 }
 
 func (h *warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &warnings{h.Handler.WithAttrs(attrs)}
+	return &warnings{h.to.WithAttrs(attrs), h.queue}
 }
-func (h *warnings) WithGroup(name string) slog.Handler { return &warnings{h.Handler.WithGroup(name)} }
+
+func (h *warnings) WithGroup(name string) slog.Handler {
+	return &warnings{h.to.WithGroup(name), h.queue}
+}

@@ -177,14 +177,3 @@ type Observer interface {
 	// MessageRefused: a message without a sender could not be taken.
 	MessageRefused(key string, cause error)
 }
-
-// reply answers a Proto.Actor sender. A sender that panics on receiving is its own
-// affair: it must not take the counter's actor with it.
-func (h *Host) reply(sender *actor.PID, message any) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			h.supervisor.observer.ActorPanicked(sender.Id, fmt.Errorf("panic on receiving a reply: %v", reason))
-		}
-	}()
-	h.system.Root.Send(sender, message)
-}

@@ -258,7 +258,7 @@ var mutants = []mutant{
 		"	note(k.open, notApplied)\n", "",
 		inFaults, "TestShutdownStates"},
 	{"forget an answer that waits at Shutdown", laxChanges,
-		"			k.land(told.slot)\n", "",
+		"			k.land(told.slot)\n", "			_ = told\n",
 		inActors, "TestShutdown"},
 	{"restore what a Del dropped that may have been carried out", laxChanges,
 		"	case errors.Is(err, verb.ErrOutcomeUnknown):\n		k.forget(m, err)\n", "",

@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -64,11 +65,10 @@ func (c client) Send(ctx context.Context, calls []*Call) {
 	for i, call := range calls {
 		cmds[i] = newCommand(ctx, call)
 	}
-	c.exec(ctx, cmds)
+	c.attempt(ctx, calls, cmds)
 	var vanished []*Call
 	var marks []*command
-	for i, call := range calls {
-		call.Reply = cmds[i].reply()
+	for _, call := range calls {
 		if call.Vanished() {
 			vanished = append(vanished, call)
 			marks = append(marks, &command{Cmd: redis.NewCmd(ctx, "pttl", call.At.mark)})
@@ -83,32 +83,48 @@ func (c client) Send(ctx context.Context, calls []*Call) {
 	}
 }
 
-// exec runs the commands; each then holds its own reply or error. A panic of a
-// hook of the client is an error: the fate of what was sent is open.
+// attempt runs the calls' commands, and fills in how each ended, also where a hook of
+// the client ends the goroutine.
+func (c client) attempt(ctx context.Context, calls []*Call, cmds []*command) {
+	defer func() {
+		for i, call := range calls {
+			call.Reply = cmds[i].reply()
+		}
+	}()
+	c.exec(ctx, cmds)
+}
+
+// exec runs the commands; each then holds its own reply or error. A hook of the
+// client that panics, or ends the goroutine, is an error: the fate of what was sent is
+// open.
 func (c client) exec(ctx context.Context, cmds []*command) {
 	if len(cmds) == 0 {
 		return
 	}
-	var err error
-	func() {
-		defer func() {
-			if reason := recover(); reason != nil {
-				err = fmt.Errorf("panic while calling redis: %v", reason)
+	err := errEnded
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("panic while calling redis: %v", reason)
+		}
+		for _, cmd := range cmds { // an error that go-redis does not give to each command
+			switch {
+			case err == nil || cmd.Err() != nil || cmd.Val() != nil:
+			case cmd.written:
+				cmd.SetErr(fmt.Errorf("no answer: %v", err)) // not %w: it may be Redis's answer to another
+			default:
+				cmd.SetErr(err)
 			}
-		}()
-		if len(cmds) == 1 {
-			err = c.Process(ctx, cmds[0])
-			return
 		}
-		pipe := c.Pipeline()
-		for _, cmd := range cmds {
-			_ = pipe.Process(ctx, cmd) // only queues
-		}
-		_, err = pipe.Exec(ctx)
 	}()
-	for _, cmd := range cmds { // an error that go-redis does not give to each command
-		if err != nil && cmd.Err() == nil && cmd.Val() == nil {
-			cmd.SetErr(fmt.Errorf("no answer: %v", err)) // not %w: it may be Redis's answer to another
-		}
+	if len(cmds) == 1 {
+		err = c.Process(ctx, cmds[0])
+		return
 	}
+	pipe := c.Pipeline()
+	for _, cmd := range cmds {
+		_ = pipe.Process(ctx, cmd) // only queues
+	}
+	_, err = pipe.Exec(ctx)
 }
+
+var errEnded = errors.New("a hook of the client ended the goroutine that called redis")

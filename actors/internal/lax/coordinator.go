@@ -297,8 +297,8 @@ func (c *coordinator) send(r *round) {
 		calls[i] = &call.Call
 	}
 	go func() {
+		defer c.actor.Post(returned{r}) // whatever a hook of the client does
 		c.redis.Send(context.Background(), calls)
-		c.actor.Post(returned{r})
 	}()
 }
 

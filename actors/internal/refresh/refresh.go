@@ -209,8 +209,8 @@ func (r *Refresher[K]) send() {
 	}
 	t.calls, t.inFlight, t.sent, t.step = calls, true, r.Clock.Now(), r.NextStep()
 	go func() {
+		defer r.Post(Returned{}) // whatever a hook of the client does
 		r.Redis.Send(context.Background(), calls)
-		r.Post(Returned{})
 	}()
 }
 

@@ -231,10 +231,21 @@ func (w *writer) send() {
 // goroutine made for each batch would have to grow its stack through the client
 // library each time.)
 func (w *writer) sendAll(outbox <-chan *batch) {
+	over := false
+	defer func() {
+		if !over { // a hook of the client has ended the goroutine
+			go w.sendAll(outbox)
+		}
+	}()
 	for b := range outbox {
-		w.redis.Send(context.Background(), []*redisio.Call{b.call()})
-		w.actor.Post(returned{b})
+		w.attempt(b)
 	}
+	over = true
+}
+
+func (w *writer) attempt(b *batch) {
+	defer w.actor.Post(returned{b})
+	w.redis.Send(context.Background(), []*redisio.Call{b.call()})
 }
 
 func (w *writer) onReturned(b *batch) {
