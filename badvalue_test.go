@@ -32,12 +32,22 @@ func TestCounter_badFields_failAloneInABatch(t *testing.T) {
 			distkit.Update{Key: full, N: 1}, distkit.Update{Key: keyB, N: 2})
 		var batch *distkit.BatchError
 		require.ErrorAs(t, err, &batch)
-		requireNotApplied(t, err, distkit.ErrOverflow)
+		require.ErrorIs(t, err, distkit.ErrPartlyApplied)
+		require.NotErrorIs(t, err, distkit.ErrNotApplied, "calling again would count twice")
+		require.NotErrorIs(t, err, distkit.ErrOutcomeUnknown)
+		require.ErrorIs(t, err, distkit.ErrOverflow)
+		require.ErrorIs(t, err, distkit.ErrNotInteger)
 		require.NoError(t, batch.Errs[0])
 		requireNotApplied(t, batch.Errs[1], distkit.ErrNotInteger)
 		requireNotApplied(t, batch.Errs[2], distkit.ErrOverflow)
 		require.NoError(t, batch.Errs[3])
 		require.Equal(t, []int64{1, 0, 0, 2}, got)
+
+		// Where nothing was applied the call can be made again.
+		_, err = c.GetAll(f.ctx, keyA, text)
+		requireNotApplied(t, err, distkit.ErrNotInteger)
+		_, err = c.IncAllIf(f.ctx, distkit.UpdateIf{Key: keyA, If: distkit.Lt(0), N: 1}, distkit.UpdateIf{Key: text, If: distkit.Always(), N: 1})
+		requireNotApplied(t, err, distkit.ErrNotInteger)
 
 		for name, do := range map[string]func() error{
 			"get":   func() error { _, err := c.Get(f.ctx, text); return err },

@@ -14,8 +14,8 @@ import (
 // concurrent use. Values are exact over the whole int64 range; a result
 // outside it is ErrOverflow and changes nothing.
 //
-// ctx bounds the caller's wait. An error matches exactly one of ErrNotApplied
-// and ErrOutcomeUnknown, and its cause.
+// ctx bounds the caller's wait. An error names the key, and matches exactly one of
+// ErrNotApplied and ErrOutcomeUnknown, and its cause.
 //
 // The batch methods (…All, …AllIf) return a result for each operation, in the
 // order given; a key may occur more than once, its operations then follow each
@@ -153,7 +153,7 @@ func (c *LaxCounter) View(ctx context.Context, key Key) (View, error) {
 		return View{}, err
 	}
 	v, err := c.lax.View(ctx, key.name)
-	return View(v), err
+	return View(v), verb.Named(key.name, err)
 }
 
 var errNilContext = errors.New("distkit: the context is nil; use context.Background()")
@@ -180,7 +180,7 @@ func (c *counter) do(ctx context.Context, key Key, o verb.Op) (verb.Result, erro
 	}
 	r := c.space.Do(ctx, key.name, o)
 	if r.Err != nil {
-		return verb.Result{}, r.Err
+		return verb.Result{}, verb.Named(key.name, r.Err)
 	}
 	return r, nil
 }
@@ -310,18 +310,19 @@ func batch[T any](ctx context.Context, c *counter, ops []verb.Keyed, from func(v
 		return out, nil
 	}
 	results := c.space.DoAll(ctx, ops)
-	failed := 0
+	failed, applied := false, false
 	errs := make([]error, len(ops))
 	for i, r := range results {
 		if r.Err != nil {
-			errs[i] = r.Err
-			failed++
-		} else {
-			out[i] = from(r)
+			errs[i] = verb.Named(ops[i].Key, r.Err)
+			failed = true
+			continue
 		}
+		out[i] = from(r)
+		applied = applied || r.Applied || !ops[i].Kind.Reads() && !ops[i].Kind.Conditional()
 	}
-	if failed > 0 {
-		return out, &BatchError{Errs: errs}
+	if failed {
+		return out, &BatchError{errs, applied}
 	}
 	return out, nil
 }

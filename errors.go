@@ -9,8 +9,9 @@ import (
 )
 
 // The errors of this package, matched with errors.Is. Every error of an
-// operation matches exactly one of ErrNotApplied and ErrOutcomeUnknown, and
-// its cause as well: one of the others, a context's error, or what Redis said.
+// operation matches exactly one of ErrNotApplied and ErrOutcomeUnknown, that of a
+// batch call exactly one of these and ErrPartlyApplied. It matches its cause as well:
+// one of the others, a context's error, or what Redis said.
 var (
 	// ErrInvalidKey: the text cannot be a Key, or the Key is the zero Key.
 	ErrInvalidKey = verb.ErrInvalidKey
@@ -23,6 +24,9 @@ var (
 	// way. It is applied once or not at all; as long as the process lives it is
 	// retried until Redis answers. Calling again may count twice.
 	ErrOutcomeUnknown = verb.ErrOutcomeUnknown
+	// ErrPartlyApplied: some operations of a batch call were applied, and others
+	// not. Calling again may count those twice: the *BatchError tells which.
+	ErrPartlyApplied = errors.New("distkit: partly applied")
 	// ErrOverflow: the result would lie outside the int64 range.
 	ErrOverflow = verb.ErrOverflow
 	// ErrNotInteger: the stored value is not a decimal int64. Set repairs it.
@@ -38,11 +42,14 @@ func notApplied(cause error) error { return verb.NotApplied(cause) }
 // BatchError is the error of a batch call some of whose operations failed; the
 // others were carried out, and their results are valid. It matches
 // ErrOutcomeUnknown if the outcome of any operation is unknown, else
-// ErrNotApplied, and every cause of every failure.
+// ErrPartlyApplied if any was applied, else ErrNotApplied, which alone says that
+// the call may be made again; and every cause of every failure.
 type BatchError struct {
 	// Errs has an entry for each operation, in the order of the call: nil
 	// where it succeeded.
 	Errs []error
+
+	applied bool // an operation has changed its counter
 }
 
 // Error counts the failures and shows the first.
@@ -56,18 +63,28 @@ func (e *BatchError) Error() string {
 			failed++
 		}
 	}
-	return fmt.Sprintf("distkit: %d of %d operations of the batch failed, the first at index %d: %v", failed, len(e.Errs), at, first)
+	return fmt.Sprintf("%v: %d of %d operations of the batch failed, the first at index %d: %s", e.class(), failed, len(e.Errs), at, verb.Bare(first))
 }
 
 // Is reports whether target is the batch's class, or the cause of a failure.
 func (e *BatchError) Is(target error) bool {
 	switch target {
-	case ErrOutcomeUnknown:
-		return e.any(ErrOutcomeUnknown)
-	case ErrNotApplied:
-		return !e.any(ErrOutcomeUnknown)
+	case ErrOutcomeUnknown, ErrPartlyApplied, ErrNotApplied:
+		return target == e.class()
 	default:
 		return e.any(target)
+	}
+}
+
+// class is that of the three which the error matches.
+func (e *BatchError) class() error {
+	switch {
+	case e.any(ErrOutcomeUnknown):
+		return ErrOutcomeUnknown
+	case e.applied:
+		return ErrPartlyApplied
+	default:
+		return ErrNotApplied
 	}
 }
 
@@ -129,7 +146,7 @@ func (e *UnflushedError) Error() string {
 		if c.Assigned {
 			how = fmt.Sprintf("=%d", c.N)
 		}
-		fmt.Fprintf(&b, "%s%q %s: %v", sep, c.Key, how, c.Err)
+		fmt.Fprintf(&b, "%s%q %s: %s", sep, c.Key, how, verb.Bare(c.Err))
 	}
 	if more := len(e.Changes) - shown; more > 0 {
 		fmt.Fprintf(&b, ", and %d more", more)

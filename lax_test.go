@@ -187,9 +187,16 @@ func TestLax_overflowOfTheLocalSum_isNotApplied(t *testing.T) {
 	_, err = f.Lax().Inc(f.ctx, keyA, 1)
 	requireNotApplied(t, err, distkit.ErrOverflow)
 	events := recordEvents(t, f.System)
-	require.NoError(t, f.Lax().Add(keyA, 1))
-	f.flush(t)
-	require.ErrorIs(t, await[distkit.MessageRefused](t, events).Err, distkit.ErrOverflow)
+	require.NoError(t, f.Lax().Add(keyA, 7)) // which was accepted, so a Flush and an event tell of it
+	var left *distkit.UnflushedError
+	require.ErrorAs(t, f.Flush(f.ctx), &left)
+	require.Len(t, left.Changes, 1)
+	require.EqualValues(t, 7, left.Changes[0].N)
+	requireNotApplied(t, left.Changes[0].Err, distkit.ErrOverflow)
+	aside := await[distkit.ChangeRefused](t, events)
+	require.Equal(t, distkit.ChangeRefused{Key: keyA, N: 7, Err: aside.Err}, aside)
+	require.ErrorIs(t, aside.Err, distkit.ErrOverflow)
+	f.flush(t) // a second one has nothing to tell
 	require.Equal(t, "9223372036854775807", f.stored(t, "lax_counter", keyA))
 }
 

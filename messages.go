@@ -83,10 +83,10 @@ func decode(message any) (verb.Op, error) {
 }
 
 // encode makes the reply to a message.
-func encode(o verb.Op, r verb.Result) Reply {
+func encode(key string, o verb.Op, r verb.Result) Reply {
 	switch {
 	case r.Err != nil:
-		return Failure{r.Err}
+		return Failure{verb.Named(key, r.Err)}
 	case o.Kind.Conditional():
 		return toChange(r)
 	default:

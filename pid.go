@@ -59,7 +59,7 @@ func (p PID) Request(ctx context.Context, m Message) (Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return encode(o, result), nil
+	return encode(p.key.name, o, result), nil
 }
 
 // Actor returns the PID for Proto.Actor code, as in

@@ -68,7 +68,7 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 		BackoffMax:     o.backoffMax,
 		Observer:       observer{s.events},
 		Decode:         decode,
-		Encode:         func(o verb.Op, r verb.Result) any { return encode(o, r) },
+		Encode:         func(key string, o verb.Op, r verb.Result) any { return encode(key, o, r) },
 	})
 	s.strict = StrictCounter{counter{s, s.engine.Strict()}}
 	s.lax = LaxCounter{counter{s, &s.engine.Lax().Space}, s.engine.Lax()}

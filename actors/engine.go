@@ -42,7 +42,7 @@ type Config struct {
 
 	// Decode reads a message of Proto.Actor code; Encode makes the reply to it.
 	Decode func(message any) (verb.Op, error)
-	Encode func(verb.Op, verb.Result) any
+	Encode func(key string, o verb.Op, r verb.Result) any
 
 	redis  redisio.Sender // in place of Client, in tests
 	failAt host.FailPoint // in tests

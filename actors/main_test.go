@@ -39,7 +39,7 @@ func testConfig(observer host.Observer) Config {
 		AllowedLag:  time.Millisecond, RefreshWait: time.Second, LedgerLifetime: time.Hour,
 		BackoffMin: time.Millisecond, BackoffMax: 10 * time.Millisecond,
 		Decode: func(any) (verb.Op, error) { return verb.Op{}, errors.New("no messages here") },
-		Encode: func(verb.Op, verb.Result) any { return nil },
+		Encode: func(string, verb.Op, verb.Result) any { return nil },
 	}
 }
 

@@ -83,7 +83,7 @@ func TestPanic_inALaxKey_losesNoChangeAndNoCaller(t *testing.T) {
 	require.EqualValues(t, 5, e.Lax().Do(ctx, "text", set).N)
 
 	// It panics while it reports an operation that nobody waits for.
-	require.True(t, e.Lax().Add("text", 1<<63-1))
+	require.True(t, e.Lax().Send("text", verb.Op{Kind: verb.Dec, N: -1 << 63}))
 	require.EqualValues(t, 6, e.Lax().Do(ctx, "text", inc(1)).N)
 	observer.awaitPanics(t, 2)
 	_, err = e.Flush(ctx)

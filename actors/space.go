@@ -143,7 +143,7 @@ func (s *Space) take(key string, message any, reply func(any)) {
 	case reply == nil:
 		taken = m.Send(key, o)
 	default:
-		taken = m.Ask(key, o, func(o verb.Op, r verb.Result) { reply(cfg.Encode(o, r)) })
+		taken = m.Ask(key, o, func(o verb.Op, r verb.Result) { reply(cfg.Encode(key, o, r)) })
 	}
 	if taken {
 		return
@@ -152,7 +152,7 @@ func (s *Space) take(key string, message any, reply func(any)) {
 		err = verb.NotApplied(verb.ErrClosed)
 	}
 	if reply != nil {
-		reply(cfg.Encode(o, verb.Result{Err: err}))
+		reply(cfg.Encode(key, o, verb.Result{Err: err}))
 	} else {
 		cfg.Observer.MessageRefused(key, err)
 	}

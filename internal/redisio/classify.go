@@ -44,31 +44,58 @@ const notWritten = "NOTWRITTEN "
 var replies = []struct {
 	prefix string
 	class  Class
+	advice string // what is to be done, for whoever reads the error
 }{
-	{"NOSCRIPT", NoScript},
-	{"BUSY", NotYet},
-	{"MOVED", NotYet},
-	{"ASK", NotYet},
-	{"TRYAGAIN", Moving},
-	{"LOADING", NotYet},
-	{"CLUSTERDOWN", NotYet},
-	{"MASTERDOWN", NotYet},
-	{"READONLY", NotYet},
-	{"NOREPLICAS", NotYet},
-	{"ERR max number of clients reached", NotYet},
-	{"CROSSSLOT", Refused},
-	{"NOAUTH", Refused},
-	{"WRONGPASS", Refused},
-	{"NOPERM", Refused},
-	{"OOM", Full},
-	{"MISCONF", Refused},
-	{"ERR unknown command", Refused},
-	{"ERR Error compiling script", Refused},
-	{"ERR AUTH", Refused},
-	{"ERR invalid password", Refused},
+	{"NOSCRIPT", NoScript, ""},
+	{"BUSY", NotYet, ""},
+	{"MOVED", NotYet, ""},
+	{"ASK", NotYet, ""},
+	{"TRYAGAIN", Moving, ""},
+	{"LOADING", NotYet, ""},
+	{"CLUSTERDOWN", NotYet, ""},
+	{"MASTERDOWN", NotYet, ""},
+	{"READONLY", NotYet, ""},
+	{"NOREPLICAS", NotYet, ""},
+	{"ERR max number of clients reached", NotYet, ""},
+	{"CROSSSLOT", Refused, ""},
+	{"NOAUTH", Refused, noPassword},
+	{"WRONGPASS", Refused, wrongPassword},
+	{"NOPERM", Refused, "the Redis user may not do this: see the README for what a user needs"},
+	{"OOM", Full, "Redis is full: raise its maxmemory, or delete something"},
+	{"MISCONF", Refused, "Redis cannot write to its disk: see its log"},
+	{"ERR unknown command", Refused, "this server cannot run Lua scripts"},
+	{"ERR Error compiling script", Refused, ""},
+	{"ERR AUTH", Refused, wrongPassword},
+	{"ERR invalid password", Refused, wrongPassword},
 	// NOAUTH of a request of more than ten arguments, or of a long one.
-	{"ERR Protocol error: unauthenticated multibulk length", Refused},
-	{"ERR Protocol error: unauthenticated bulk length", Refused},
+	{"ERR Protocol error: unauthenticated multibulk length", Refused, noPassword},
+	{"ERR Protocol error: unauthenticated bulk length", Refused, noPassword},
+}
+
+const (
+	noPassword    = "Redis wants a password: set Username and Password in the options of the client"
+	wrongPassword = "Redis does not know this user or password: see the options of the client"
+)
+
+// advised is an error, and what is to be done about it.
+type advised struct {
+	error
+	advice string
+}
+
+func (e *advised) Error() string { return e.error.Error() + " (" + e.advice + ")" }
+func (e *advised) Unwrap() error { return e.error }
+
+// advise adds to an answer of Redis's what is to be done about it, where we know.
+func advise(err error) error {
+	text, ok := replyOf(err)
+	if !ok {
+		return err
+	}
+	if row := rowOf(text); row >= 0 && replies[row].advice != "" {
+		return &advised{err, replies[row].advice}
+	}
+	return err
 }
 
 // Classify says what the error of one attempt means. It is the only place that
@@ -93,16 +120,24 @@ func Classify(err error) Class {
 }
 
 func classifyReply(text string) Class {
-	why, before := strings.CutPrefix(text, notWritten)
-	for _, r := range replies {
-		if before && holdsWord(why, r.prefix) || startsWith(text, r.prefix) {
-			return r.class
-		}
+	if row := rowOf(text); row >= 0 {
+		return replies[row].class
 	}
-	if before {
+	if strings.HasPrefix(text, notWritten) {
 		return Refused
 	}
 	return Unknown
+}
+
+// rowOf is the index of an answer among the replies; -1 if it is none of them.
+func rowOf(text string) int {
+	why, before := strings.CutPrefix(text, notWritten)
+	for i, r := range replies {
+		if before && holdsWord(why, r.prefix) || startsWith(text, r.prefix) {
+			return i
+		}
+	}
+	return -1
 }
 
 // replyOf is what Redis has answered, if it has. A hook may have wrapped it. Of

@@ -159,7 +159,7 @@ func (c *command) reply() Reply {
 		return r
 	}
 	if err != nil {
-		r := Reply{Class: Classify(err), Err: err}
+		r := Reply{Class: Classify(err), Err: advise(err)}
 		if r.Class == NoScript {
 			c.call.Text = true // even if an earlier copy has left it open
 		}

@@ -1,6 +1,10 @@
 package verb
 
-import "errors"
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
 
 // The sentinels, matched with errors.Is; the root package shows them to users.
 var (
@@ -14,11 +18,17 @@ var (
 	ErrStale          = errors.New("distkit: the local view is older than the allowed staleness")
 )
 
+// prefix is what the text of an error of ours begins with, once.
+const prefix = "distkit: "
+
+// Bare is the text of an error without our prefix, for a text that has it already.
+func Bare(err error) string { return strings.TrimPrefix(err.Error(), prefix) }
+
 // outcome is an error of one of the two classes ErrNotApplied and
 // ErrOutcomeUnknown, with its cause.
 type outcome struct{ class, cause error }
 
-func (e *outcome) Error() string   { return e.class.Error() + ": " + e.cause.Error() }
+func (e *outcome) Error() string   { return e.class.Error() + ": " + Bare(e.cause) }
 func (e *outcome) Unwrap() []error { return []error{e.class, e.cause} }
 
 // NotApplied says that the operation changed nothing and never will, because of cause.
@@ -37,9 +47,27 @@ type hinted struct {
 }
 
 func (e *hinted) Error() string {
-	return e.error.Error() + " (last from Redis: " + e.trouble.Error() + ")"
+	return e.error.Error() + " (last from Redis: " + Bare(e.trouble) + ")"
 }
 func (e *hinted) Unwrap() error { return e.error }
+
+// named is an error of an operation on a key.
+type named struct {
+	key string
+	error
+}
+
+func (e *named) Error() string { return prefix + strconv.Quote(e.key) + ": " + Bare(e.error) }
+func (e *named) Unwrap() error { return e.error }
+
+// Named returns the error of an operation, its text preceded by the operation's key;
+// nil for nil.
+func Named(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &named{key, err}
+}
 
 // Hint returns cause, its text followed by trouble where there is one.
 func Hint(cause, trouble error) error {

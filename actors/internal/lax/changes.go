@@ -61,6 +61,7 @@ const totalsEvery = time.Second
 
 // attach makes a Flush wait for everything that the key has accepted.
 func (k *key) attach(b *barrier.Barrier) {
+	k.recall(b)
 	switch {
 	case k.open.Kind != fold.Nothing:
 		k.behind = k.behind.And(b)
@@ -92,7 +93,6 @@ func (k *key) onGather(s *slot) {
 		k.gatherWipe(s)
 	} else {
 		k.dirty = false
-		k.recall(s.cover)
 		if k.flight == nil && len(k.dels()) == 0 && k.open.Kind != fold.Nothing {
 			s.mutation.Change, s.mutation.barrier = k.takeOpen()
 			k.takeOff(&s.mutation)
@@ -240,10 +240,21 @@ func (k *key) forget(m *mutation, err error) {
 func (k *key) giveUp(of *mutation, c fold.Change, err error) {
 	u := unflushed(k.Name, c, err)
 	of.barrier.Note(u)
-	if k.dirty { // the gather that comes may bring a Flush of before this
-		k.more().forgotten = append(k.queues.forgotten, *u)
+	if of.barrier == nil || k.dirty { // a Flush of before this may come yet, with the gather
+		k.remember(u)
 	}
 	k.setAside(&mutation{Change: c}, err)
+}
+
+// maxForgotten bounds how many changes set aside a key remembers for the next Flush.
+// All are told as events.
+const maxForgotten = 1000
+
+// remember keeps a change that was set aside for the next Flush to tell of.
+func (k *key) remember(u *barrier.Unflushed) {
+	if q := k.more(); len(q.forgotten) < maxForgotten {
+		q.forgotten = append(q.forgotten, *u)
+	}
 }
 
 // setAside takes a change that is not in Redis, or not known to be, out of the
@@ -267,8 +278,7 @@ func unflushed(key string, c fold.Change, err error) *barrier.Unflushed {
 	return &barrier.Unflushed{Key: key, N: c.Amount(), Assign: c.Kind == fold.Assign, Err: err}
 }
 
-// recall tells a Flush, which the key was to be gathered for, what it has given up
-// until then.
+// recall tells a Flush that has come to the key what it has set aside until then.
 func (k *key) recall(b *barrier.Barrier) {
 	if k.queues == nil {
 		return
@@ -326,6 +336,10 @@ func (k *key) remains(unhandled []any) []barrier.Unflushed {
 		if told, ok := message.(landing); ok { // it is known what became of it
 			k.land(told.slot)
 		}
+	}
+	if k.queues != nil {
+		left = append(left, k.queues.forgotten...)
+		k.queues.forgotten = nil
 	}
 	notApplied := verb.NotApplied(verb.Hint(verb.ErrClosed, k.at.lastTrouble()))
 	under := []*mutation{k.flight}

@@ -70,7 +70,7 @@ type queues struct {
 	refused error          // why Redis refused a change, for the next reply
 	wiping  *mutation      // a Clear under way whose place as flight a Del has
 
-	forgotten []barrier.Unflushed // given up since the key is dirty, for a Flush that waits for its gather
+	forgotten []barrier.Unflushed // set aside, for the next Flush that comes
 
 	patience *refresh.Patience // ends the wait of the parked for flight's result
 }
@@ -309,8 +309,11 @@ func (k *key) fold(n int64) {
 	if n == 0 {
 		return
 	}
-	if _, ok := k.change(fold.Change{Kind: fold.Add, N: n}, k.view()); !ok {
-		k.at.observer.MessageRefused(k.Name, verb.NotApplied(verb.ErrOverflow))
+	c := fold.Change{Kind: fold.Add, N: n}
+	if _, ok := k.change(c, k.view()); !ok { // it was accepted: a Flush is to tell of it
+		err := verb.NotApplied(verb.ErrOverflow)
+		k.remember(unflushed(k.Name, c, err))
+		k.at.observer.ChangeRefused(k.Name, n, false, err)
 		return
 	}
 	k.at.failAt.At("lax key: increments folded")

@@ -159,7 +159,7 @@ func (s *Space) Flush(ctx context.Context, stopped <-chan struct{}) ([]barrier.U
 		return b.Refused(), nil
 	case <-ctx.Done():
 		b.Leave()
-		return b.Refused(), ctx.Err()
+		return b.Refused(), verb.Hint(ctx.Err(), s.at.lastTrouble())
 	case <-stopped:
 		return b.Refused(), verb.ErrClosed
 	}
@@ -205,7 +205,7 @@ func (s *Space) Drain(ctx context.Context) (rest func() []barrier.Unflushed, err
 		select {
 		case <-settled():
 		case <-ctx.Done():
-			return b.Refused, ctx.Err()
+			return b.Refused, verb.Hint(ctx.Err(), s.at.lastTrouble())
 		}
 	}
 	return b.Refused, nil

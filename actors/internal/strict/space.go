@@ -175,7 +175,7 @@ func (s *Space) Drain(ctx context.Context) (rest func() []barrier.Unflushed, err
 		select {
 		case <-settled():
 		case <-ctx.Done():
-			return rest, ctx.Err()
+			return rest, verb.Hint(ctx.Err(), s.writer.lastTrouble())
 		}
 	}
 	return rest, nil
