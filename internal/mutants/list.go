@@ -141,7 +141,7 @@ var mutants = []mutant{
 		"	{\"ERR Protocol error: unauthenticated multibulk length\", Refused, noPassword},\n", "",
 		inRedisio, "TestClassify"},
 	{"take a decorated refusal for unknown", classify,
-		"	if before {\n		return Refused\n	}\n", "",
+		"	if strings.HasPrefix(text, notWritten) {\n		return Refused\n	}\n", "",
 		inRedisio, "TestClassify"},
 	{"take a script broken off for a silent success", codec,
 		"for told < len(ops) { //", "for told < len(ops) && text != \"\" { //",
