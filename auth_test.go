@@ -49,25 +49,27 @@ func TestPermissions_thatTheReadmeNames_suffice(t *testing.T) {
 
 	server := redistest.Start(t)
 	ctx := context.Background()
-	rules := append([]string{"counter", "reset", "on", ">secret", "~p:*"}, strings.Fields(text)...)
-	require.NoError(t, redistest.NewClient(t, patient(server.Addr)).ACLSetUser(ctx, rules[0], rules[1:]...).Err())
-	options := patient(server.Addr)
-	options.Username, options.Password, options.DisableIdentity = "counter", "secret", true
-	system, err := distkit.NewSystem(redistest.NewClient(t, options), distkit.WithPrefix(distkit.MustKey("p")))
-	require.NoError(t, err)
-	for _, c := range []distkit.Counter{system.Strict(), system.Lax()} {
-		for _, n := range []int64{1, 1 << 60} {
-			_, err = c.Inc(ctx, keyA, n)
+	for _, prefix := range []string{"p", "app:env"} {
+		rules := append([]string{"counter", "reset", "on", ">secret", "~" + prefix + ":*"}, strings.Fields(text)...)
+		require.NoError(t, redistest.NewClient(t, patient(server.Addr)).ACLSetUser(ctx, rules[0], rules[1:]...).Err())
+		options := patient(server.Addr)
+		options.Username, options.Password, options.DisableIdentity = "counter", "secret", true
+		system, err := distkit.NewSystem(redistest.NewClient(t, options), distkit.WithPrefix(distkit.MustKey(prefix)))
+		require.NoError(t, err)
+		for _, c := range []distkit.Counter{system.Strict(), system.Lax()} {
+			for _, n := range []int64{1, 1 << 60} {
+				_, err = c.Inc(ctx, keyA, n)
+				require.NoError(t, err)
+				require.NoError(t, system.Flush(ctx))
+			}
+			_, err = c.SetIf(ctx, keyA, distkit.Gt(0), -1)
 			require.NoError(t, err)
-			require.NoError(t, system.Flush(ctx))
+			_, err = c.Dec(ctx, keyA, -1<<63)
+			require.NoError(t, err)
+			_, err = c.Del(ctx, keyA)
+			require.NoError(t, err)
+			require.NoError(t, c.Clear(ctx))
 		}
-		_, err = c.SetIf(ctx, keyA, distkit.Gt(0), -1)
-		require.NoError(t, err)
-		_, err = c.Dec(ctx, keyA, -1<<63)
-		require.NoError(t, err)
-		_, err = c.Del(ctx, keyA)
-		require.NoError(t, err)
-		require.NoError(t, c.Clear(ctx))
+		require.NoError(t, system.Shutdown(ctx))
 	}
-	require.NoError(t, system.Shutdown(ctx))
 }

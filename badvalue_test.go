@@ -138,31 +138,6 @@ func TestCounter_invalidArguments(t *testing.T) {
 	})
 }
 
-func TestParseKey_rules(t *testing.T) {
-	t.Parallel()
-	for _, good := range []string{"a", "a b", "seats/17", "é\x00\n", strings.Repeat("k", 255), "{tag}x"} {
-		key, err := distkit.ParseKey(good)
-		require.NoError(t, err, "%q", good)
-		require.Equal(t, good, key.String())
-	}
-	for bad, says := range map[string]string{
-		"":                       "empty",
-		strings.Repeat("k", 256): "256 bytes",
-		"a:b":                    "':' at byte 1",
-		":":                      "':' at byte 0",
-	} {
-		_, err := distkit.ParseKey(bad)
-		require.ErrorIs(t, err, distkit.ErrInvalidKey)
-		require.ErrorContains(t, err, says)
-		require.Panics(t, func() { distkit.MustKey(bad) })
-	}
-	key, err := distkit.SanitizeKey("a:b::c")
-	require.NoError(t, err)
-	require.Equal(t, "abc", key.String())
-	_, err = distkit.SanitizeKey("::")
-	require.ErrorIs(t, err, distkit.ErrInvalidKey)
-}
-
 func TestNewSystem_badOptions_sayWhatIsAllowed(t *testing.T) {
 	t.Parallel()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})

@@ -148,7 +148,7 @@ func (e MessageRefused) String() string {
 	return fmt.Sprintf("message to %q failed: %v", e.Key, e.Err)
 }
 
-func (e ActorPanicked) String() string { return fmt.Sprintf("actor %s failed: %v", e.Actor, e.Err) }
+func (e ActorPanicked) String() string { return fmt.Sprintf("actor %q failed: %v", e.Actor, e.Err) }
 
 func (e EventsDropped) String() string {
 	return fmt.Sprintf("%d events were not delivered to slow subscribers", e.N)

@@ -62,6 +62,21 @@ func Example() {
 	// views in Redis: 1000
 }
 
+// Parts that others choose cannot make the key of somebody else.
+func ExampleJoinKey() {
+	for _, parts := range [][]string{{"tenant", "42", "calls"}, {"tenant", "42:calls"}, {"ip", "2001:db8::1"}} {
+		key, err := distkit.JoinKey(parts...)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(key)
+	}
+	// Output:
+	// tenant:42:calls
+	// tenant:42%3Acalls
+	// ip:2001%3Adb8%3A%3A1
+}
+
 // Any Proto.Actor code can count by PID.
 func ExamplePID_Actor() {
 	server, err := miniredis.Run()

@@ -43,7 +43,8 @@ func defaults() options {
 
 // WithPrefix names the counters' containers in Redis: the hashes
 // "<prefix>:strict_counter" and "<prefix>:lax_counter". Systems with different
-// prefixes do not see each other. Default: "distkit". In Redis Cluster all
+// prefixes do not see each other. A prefix may hold ':', as in "app:env"; an ACL of
+// ~app:* then covers it as well as "app". Default: "distkit". In Redis Cluster all
 // counters of one kind and prefix live in one slot; a pair of braces in the
 // prefix decides which, as for any Redis key.
 func WithPrefix(prefix Key) Option { return func(o *options) { o.prefix = prefix } }

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,6 +55,35 @@ func TestPassivation_idleKeyLeavesMemory_andWakesWithItsValue(t *testing.T) {
 	for _, space := range e.both() {
 		require.EqualValues(t, 6, stored(space, "a"))
 		require.EqualValues(t, 6, space.Do(ctx, "a", get).N)
+	}
+}
+
+// A key may hold what separates the parts of an actor's name.
+func TestPassivation_oddKeys_wakeUnderTheirOwnNames(t *testing.T) {
+	t.Parallel()
+	e, stored := sleepy(t, time.Millisecond)
+	of, _, _ := strings.Cut(names(e)[0], "/") // the supervisor's name, with which all begin
+	var keys []string
+	for _, key := range []string{"a", ":", "/", "/a", "a/", "a:b", "a/b", "{a}", "\x00", "\xff", "\n", " "} {
+		for _, under := range []string{"", "strict_counter/", "@lax_counter/", of + "/strict_counter/", of + "/lax_counter/"} {
+			keys = append(keys, under+key)
+		}
+	}
+	for round := range int64(3) {
+		for _, space := range e.both() {
+			for i, key := range keys {
+				require.True(t, space.Add(key, int64(i)))
+				r := space.Do(context.Background(), key, inc(1))
+				require.NoError(t, r.Err)
+				require.Equal(t, (round+1)*int64(i+1), r.N, "%q", key)
+			}
+		}
+		requireAsleep(t, e)
+	}
+	for _, space := range e.both() {
+		for i, key := range keys {
+			require.EqualValues(t, 3*(i+1), stored(space, key), "%q", key)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func flags(cfg *config) (set *flag.FlagSet, prefix *string) {
 // margin is what the load lasts beyond the outage, at least.
 const margin = 500 * time.Millisecond
 
-var prefixRule = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+var prefixRule = regexp.MustCompile(`^[A-Za-z0-9.:_-]{1,100}$`)
 
 // parse reads the command line; flag.ErrHelp asks for help.
 func parse(args []string, redisURL string) (config, error) {
@@ -65,7 +65,7 @@ func parse(args []string, redisURL string) (config, error) {
 		refuse("-keep has no use with the embedded server, which ends with the demo; set REDIS_URL")
 	}
 	if !prefixRule.MatchString(*prefix) {
-		refuse("-prefix %q is not allowed; use 1 to 100 letters, digits, '.', '_' and '-'", *prefix)
+		refuse("-prefix %q is not allowed; use 1 to 100 letters, digits, '.', ':', '_' and '-'", *prefix)
 	} else {
 		cfg.prefix = distkit.MustKey(*prefix)
 	}
@@ -91,7 +91,7 @@ environment:
     	the Redis to use, as redis://user:password@host:port/db; without it an
     	embedded server (miniredis) is. The demo touches no key outside its
     	prefix and deletes its counters in the end; its ledgers
-    	({prefix:…}:writer:…) expire a minute later.
+    	(prefix:writer:…) expire a minute later.
 
 exit code: 0 if everything agrees, 1 if not, 2 if the demo could not be played.
 `)

@@ -95,21 +95,21 @@ func TestRun_redisHoldsAnotherCount_exitsNonZero(t *testing.T) {
 	out, errs := newScreen(), newScreen()
 	code := make(chan int, 1)
 	go func() {
-		code <- run(t.Context(), []string{"-duration", "1s", "-outage", "0", "-workers", "2", "-prefix", "shop", "-keep"},
+		code <- run(t.Context(), []string{"-duration", "1s", "-outage", "0", "-workers", "2", "-prefix", "shop:night", "-keep"},
 			"redis://"+server.Addr(), out, errs)
 	}()
 	out.await(t, "visitors and") // the check that the prefix is unused is over
-	_, err := server.HIncrBy("shop:lax_counter", "mails", 1)
+	_, err := server.HIncrBy("shop:night:lax_counter", "mails", 1)
 	require.NoError(t, err)
 	assert.Equal(t, exitDiffers, <-code, "%s%s", out, errs)
 	assert.Equal(t, 1, strings.Count(out.String(), " DIFFERS\n"), "%s", out)
 	assert.Contains(t, out.String(), "Redis does NOT hold what was asked.")
-	assert.True(t, server.Exists("shop:strict_counter"), "-keep")
+	assert.True(t, server.Exists("shop:night:strict_counter"), "-keep")
 
 	again := newScreen()
-	assert.Equal(t, exitCannot, run(t.Context(), []string{"-prefix", "shop"}, "redis://"+server.Addr(), io.Discard, again))
+	assert.Equal(t, exitCannot, run(t.Context(), []string{"-prefix", "shop:night"}, "redis://"+server.Addr(), io.Discard, again))
 	assert.Contains(t, again.String(), "already")
-	assert.True(t, server.Exists("shop:strict_counter"), "what was there stays")
+	assert.True(t, server.Exists("shop:night:strict_counter"), "what was there stays")
 }
 
 func TestRun_redisURL_leavesNothing(t *testing.T) {
@@ -135,7 +135,7 @@ func TestRun_badUsage_saysWhy(t *testing.T) {
 		{"-duration 1s -outage 2s", "", "at least 500ms longer than the outage of 2s"},
 		{"-outage -1s", "", "-outage -1s is negative"},
 		{"-workers 0", "", "1 to 10000"},
-		{"-prefix a:b", "", `"a:b"`},
+		{"-prefix a/b", "", `"a/b"`},
 		{"-keep", "", "set REDIS_URL"},
 		{"", "http://localhost", "REDIS_URL"},
 		{"", "redis://127.0.0.1:1", "reach Redis at 127.0.0.1:1"},

@@ -31,6 +31,9 @@ const (
 	laxWait    = "actors/internal/lax/wait.go"
 	laxChanges = "actors/internal/lax/changes.go"
 	refresh    = "actors/internal/refresh/refresh.go"
+	joinFile   = "key_join.go"
+	keyFile    = "key.go"
+	namesFile  = "internal/redisio/names.go"
 
 	inRoot    = "."
 	inActors  = "./actors"
@@ -319,6 +322,35 @@ var mutants = []mutant{
 	{"go on reading keys that nobody uses", "actors/internal/refresh/watch.go",
 		"if unused > watchFor {", "if false {",
 		inRefresh, "TestWatch"},
+
+	// Names.
+	{"join parts as they are", joinFile,
+		`, ":", "%3A")`, `)`,
+		inRoot, "TestJoinKey_smallParts"},
+	{"leave the escape character in a part", joinFile,
+		`"%", "%25", `, ``,
+		inRoot, "TestJoinKey_smallParts"},
+	{"let a part look like a hash", joinFile,
+		`shortened = "%#"`, `shortened = "#"`,
+		inRoot, "TestJoinKey_attacker"},
+	{"hash what is left of a cut text", joinFile,
+		"hash(text)\n	room", "hash(text[:MaxKeyLen])\n	room",
+		inRoot, "TestJoinKey_attacker"},
+	{"cut a hash tag", joinFile,
+		"to <= room-utf8.UTFMax", "true",
+		inRoot, "TestJoinKey_attacker"},
+	{"cut a character", joinFile,
+		"		at--\n", "		break\n",
+		inRoot, "TestJoinKey_attacker"},
+	{"write bytes that are no text", keyFile,
+		"utf8.ValidString(k.name) &&", "(true || utf8.ValidString(k.name)) &&",
+		inRoot, "FuzzKey_text"},
+	{"write a quoted name as it is", keyFile,
+		" && !strings.HasPrefix(k.name, `\"`)", "",
+		inRoot, "FuzzKey_text"},
+	{"name a ledger without its kind", namesFile,
+		`":{"+name+"}"`, `":{"+prefix+"}"`,
+		inRedisio, "TestNames"},
 
 	// Where actors live.
 	{"send replies on the engine's goroutine", "internal/host/replies.go",

@@ -18,6 +18,11 @@ type Container struct {
 // count on the same keys. All other names start with the prefix too, so that an
 // ACL of ~<prefix>:* suffices, and hash to the container's slot: its whole name is
 // their hash tag, unless the prefix has one, which decides for all of them.
+//
+// A prefix may hold ':', and "a:writer" may be one beside "a": two containers never
+// share a name. The end of a name, where no part of the prefix is, tells what it is: a
+// kind, "}" or "cleared" of a mark, or else a writer's id, which is hexadecimal. The
+// rest then names one prefix only.
 func NewContainer(prefix, kind string) *Container {
 	name := prefix + ":" + kind
 	of, tag := prefix+":", ":{"+name+"}"
@@ -40,10 +45,24 @@ func CheckPrefix(prefix string) error {
 	return nil
 }
 
-// tagged reports whether Redis hashes a part of the key only: the part between
-// the first '{' and the first '}' after it, unless that is empty
-// (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
+// tagged reports whether a key has a hash tag.
 func tagged(key string) bool {
-	open := strings.IndexByte(key, '{')
-	return open >= 0 && strings.IndexByte(key[open+1:], '}') > 0
+	_, to := HashTag(key)
+	return to > 0
+}
+
+// HashTag is where the hash tag of a key lies, braces included; 0, 0 if it has none.
+// Redis hashes only what is between the first '{' and the first '}' after it, unless
+// that is empty
+// (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
+func HashTag(key string) (from, to int) {
+	from = strings.IndexByte(key, '{')
+	if from < 0 {
+		return 0, 0
+	}
+	length := strings.IndexByte(key[from+1:], '}')
+	if length <= 0 {
+		return 0, 0
+	}
+	return from, from + length + 2
 }

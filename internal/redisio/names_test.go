@@ -1,8 +1,11 @@
 package redisio
 
 import (
+	"math/rand"
+	"reflect"
 	"strings"
 	"testing"
+	"testing/quick"
 
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/redis/go-redis/v9"
@@ -37,12 +40,74 @@ func TestNames_areThoseOfTheDesign(t *testing.T) {
 	}
 }
 
+// anyPrefix is a prefix made of what could be mistaken for the rest of a name.
+type anyPrefix string
+
+func (anyPrefix) Generate(r *rand.Rand, _ int) reflect.Value {
+	pieces := []string{":", ":", "a", "b", "{", "}", "writer", "cleared", "strict_counter", "lax_counter", "0123456789abcdef01234567"}
+	for {
+		var b strings.Builder
+		for range 1 + r.Intn(12) {
+			b.WriteString(pieces[r.Intn(len(pieces))])
+		}
+		if CheckPrefix(b.String()) == nil {
+			return reflect.ValueOf(anyPrefix(b.String()))
+		}
+	}
+}
+
+// What a name belongs to can be read from the name alone. So no two prefixes, kinds,
+// writers or roles have a name in common.
+func TestNames_belongToOneContainer(t *testing.T) {
+	t.Parallel()
+	const writer = "0123456789abcdef01234567"
+	check := func(p anyPrefix) bool {
+		for _, kind := range []string{"strict_counter", "lax_counter"} {
+			c := NewContainer(string(p), kind)
+			for name, role := range map[string]string{c.Name: "container", c.mark: "mark", c.Ledger(writer): "ledger " + writer} {
+				gotPrefix, gotKind, gotRole := readName(name)
+				if gotPrefix != string(p) || gotKind != kind || gotRole != role {
+					t.Logf("%q of %q reads as the %s of %q, %s", name, p, gotRole, gotPrefix, gotKind)
+					return false
+				}
+			}
+		}
+		return true
+	}
+	require.NoError(t, quick.Check(check, &quick.Config{MaxCount: 20_000}))
+	for _, prefix := range []anyPrefix{"a", "a:strict_counter", "a:lax_counter", "a:writer", "a:cleared", "a:writer:{a:strict_counter}", "a:writer:{a:strict_counter}:" + writer, ":", "a:", ":a", "{a:strict_counter}"} {
+		require.True(t, check(prefix))
+	}
+}
+
+// readName says what a name is of, from its end to its beginning.
+func readName(name string) (prefix, kind, role string) {
+	split := func(s string) (before, last string) {
+		at := strings.LastIndexByte(s, ':')
+		return s[:at], s[at+1:]
+	}
+	prefix, last := split(name)
+	if last == "strict_counter" || last == "lax_counter" {
+		return prefix, last, "container"
+	}
+	rest, role, word := name, "mark", ":cleared"
+	if last != "cleared" && !strings.HasSuffix(name, "}") {
+		rest, role, word = prefix, "ledger "+last, ":writer"
+	}
+	if container, first := strings.CutSuffix(rest, "}"+word); first { // {<prefix>:<kind>}:writer
+		prefix, kind = split(container[1:])
+		return prefix, kind, role
+	}
+	of, kind := split(strings.TrimSuffix(rest, "}")) // <prefix>:writer:{<prefix>:<kind>}
+	return of[:(len(of)-len(word+":{"))/2], kind, role
+}
+
 // The same, by the slots that a cluster gives.
 func TestNames_hashToTheSlotOfTheirContainer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--cluster-enabled", "yes")
 	node := redistest.NewClient(t, &redis.Options{Addr: server.Addr})
-	for _, prefix := range []string{"p", "{t}p", "p{t}", "a{b", "{", "{{t}}", "{t}{u}", "x:y", "with sp"} {
+	for _, prefix := range []string{"p", "{t}p", "p{t}", "a{b", "{", "{{t}}", "{t}{u}", "x:y", "x:{t}:y", "x:{y", "p:writer", "p:writer:{p:strict_counter}", "with sp"} {
 		for _, kind := range []string{"strict_counter", "lax_counter"} {
 			c := NewContainer(prefix, kind)
 			want := node.ClusterKeySlot(t.Context(), c.Name).Val()
