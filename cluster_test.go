@@ -20,10 +20,7 @@ func TestCluster_countersAndLedgersShareASlot(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	node := redistest.NewClient(t, &redis.Options{Addr: server.Addr})
-	require.NoError(t, node.ClusterAddSlotsRange(ctx, 0, 16383).Err())
-	require.Eventually(t, func() bool {
-		return node.Set(ctx, "probe", 1, 0).Err() == nil
-	}, 20*time.Second, 10*time.Millisecond, "the cluster takes a moment to be whole")
+	redistest.AwaitCluster(t, node)
 
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr}})
 	defer func() { require.NoError(t, client.Close()) }()

@@ -21,6 +21,9 @@ import (
 // Whatever a user's actor, mailbox, dispatcher, subscriber, hook or logger does, others
 // go on, and Shutdown keeps to its context.
 
+// quiet is a logger of nothing.
+var quiet = slog.New(slog.DiscardHandler)
+
 func quietActors() *actor.ActorSystem {
 	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler)

@@ -49,7 +49,7 @@ func (b *Batch) opened() Verdict {
 		return Thaw
 	case redisio.Full:
 		return b.overFull()
-	case redisio.Refused:
+	case redisio.Refused, redisio.Closed:
 		return b.refuse()
 	case redisio.NotYet, redisio.Moving, redisio.NoScript:
 	}
@@ -63,6 +63,11 @@ func (b *Batch) applied() Verdict {
 	case redisio.Unknown:
 		b.InDoubt, b.lane.doubted = true, true
 		return Keep
+	case redisio.Closed:
+		if b.InDoubt {
+			return b.giveUp(b.Err)
+		}
+		return b.refuse()
 	case redisio.NotYet, redisio.Refused, redisio.Full, redisio.Moving, redisio.NoScript:
 	}
 	switch {
@@ -150,7 +155,7 @@ func (b *Batch) bare() Verdict {
 		return b.giveUp(b.Err)
 	case redisio.Full:
 		return b.overFull()
-	case redisio.Refused:
+	case redisio.Refused, redisio.Closed:
 		return b.refuse()
 	case redisio.NotYet, redisio.Moving, redisio.NoScript:
 	}
@@ -161,6 +166,8 @@ func (b *Batch) bare() Verdict {
 // fenced looks at where the ledger stood. No copy of the batch passes any more.
 func (b *Batch) fenced() Verdict {
 	switch {
+	case b.Class == redisio.Closed:
+		return b.giveUp(b.Err)
 	case b.Class != redisio.Answered:
 		return Keep
 	case b.Last == redisio.NoLedger:
@@ -193,7 +200,7 @@ func OfRead(call *redisio.Call) Verdict {
 			return Pending
 		}
 		return Done
-	case redisio.Refused, redisio.Full:
+	case redisio.Refused, redisio.Full, redisio.Closed:
 		return Refuse
 	case redisio.Unknown, redisio.NotYet, redisio.Moving, redisio.NoScript:
 	}

@@ -28,6 +28,8 @@ const (
 	// Moving: nothing was done, since the keys are being moved to another node of
 	// the cluster, and are not all at one.
 	Moving
+	// Closed: nothing was done, and never will be: the client has been closed.
+	Closed
 	// NoScript: nothing was done; the script's text has to be sent along.
 	NoScript
 )
@@ -109,10 +111,12 @@ func Classify(err error) Class {
 	}
 	var network *net.OpError
 	switch {
+	case errors.Is(err, errReplica):
+		return Refused
 	case errors.Is(err, errKept),
 		errors.Is(err, redis.ErrPoolTimeout),
 		errors.Is(err, redis.ErrPoolExhausted),
-		errors.Is(err, redis.ErrClosed),
+		errors.Is(err, redis.ErrClosed), // which is Closed if it is final: see client.closed
 		errors.As(err, &network) && network.Op == "dial":
 		return NotYet
 	}

@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/distkit/distkit-go/lua"
@@ -54,13 +55,27 @@ var (
 )
 
 // client is a Sender over a go-redis client.
-type client struct{ redis.UniversalClient }
+type client struct {
+	redis.UniversalClient
+	cluster *redis.ClusterClient // nil if it is none
+	shut    atomic.Int32         // attempts in a row of which a ClusterClient said that it is closed
+	toFind  atomic.Bool          // it is yet to be seen that what a Sentinel leads to is a master
+}
 
 // New returns the Sender of a client. It is safe for concurrent use.
-func New(c redis.UniversalClient) Sender { return client{c} }
+func New(c redis.UniversalClient) Sender {
+	out := &client{UniversalClient: c}
+	switch c := c.(type) {
+	case *redis.ClusterClient:
+		out.cluster = c
+	case *redis.Client:
+		out.toFind.Store(c.Options().Addr == failoverAddr)
+	}
+	return out
+}
 
 // Send implements Sender.
-func (c client) Send(ctx context.Context, calls []*Call) {
+func (c *client) Send(ctx context.Context, calls []*Call) {
 	cmds := make([]*command, len(calls))
 	for i, call := range calls {
 		cmds[i] = newCommand(ctx, call)
@@ -85,19 +100,70 @@ func (c client) Send(ctx context.Context, calls []*Call) {
 
 // attempt runs the calls' commands, and fills in how each ended, also where a hook of
 // the client ends the goroutine.
-func (c client) attempt(ctx context.Context, calls []*Call, cmds []*command) {
+func (c *client) attempt(ctx context.Context, calls []*Call, cmds []*command) {
 	defer func() {
+		lost, shut := false, false
 		for i, call := range calls {
 			call.Reply = cmds[i].reply()
+			lost = lost || call.Class == Unknown || call.Class == NotYet
+			shut = shut || call.Class == NotYet && errors.Is(call.Err, redis.ErrClosed)
+		}
+		if !shut {
+			c.shut.Store(0)
+		} else if c.closed() {
+			for _, call := range calls {
+				if call.Class == NotYet {
+					call.Class = Closed
+				}
+			}
+		}
+		if lost && c.cluster != nil {
+			c.cluster.ReloadState(ctx) // or go-redis asks for a dead master for up to a minute
 		}
 	}()
+	if err := c.seeMaster(ctx); err != nil {
+		for _, cmd := range cmds {
+			cmd.SetErr(err)
+		}
+		return
+	}
 	c.exec(ctx, cmds)
 }
+
+// failoverAddr is how go-redis marks the client of a Sentinel (v9.23, sentinel.go).
+const failoverAddr = "FailoverClient"
+
+// errReplica is what a client of replicas is told. NewSystem cannot see that it is one.
+var errReplica = errors.New("the Sentinel client leads to a replica, which is behind; set ReplicaOnly to false")
+
+// seeMaster makes sure, once, that a Sentinel's client leads to a master.
+func (c *client) seeMaster(ctx context.Context) error {
+	if !c.toFind.Load() {
+		return nil
+	}
+	role, err := c.Do(ctx, "role").Slice()
+	switch {
+	case err != nil || len(role) == 0: // the calls will tell
+	case role[0] == "slave":
+		return errReplica
+	default:
+		c.toFind.Store(false)
+	}
+	return nil
+}
+
+// closedInARow is how many attempts in a row of a ClusterClient have to end so that it
+// counts as closed: it also says that it is closed of a node that it has just let go,
+// until it has asked for the cluster's state again, which each attempt has it do.
+const closedInARow = 5
+
+// closed reports whether the client is closed for good; by an attempt that it said so of.
+func (c *client) closed() bool { return c.cluster == nil || c.shut.Add(1) >= closedInARow }
 
 // exec runs the commands; each then holds its own reply or error. A hook of the
 // client that panics, or ends the goroutine, is an error: the fate of what was sent is
 // open.
-func (c client) exec(ctx context.Context, cmds []*command) {
+func (c *client) exec(ctx context.Context, cmds []*command) {
 	if len(cmds) == 0 {
 		return
 	}

@@ -182,3 +182,13 @@ func (s *Server) stop() {
 	<-s.exited
 	_ = os.RemoveAll(filepath.Dir(s.log))
 }
+
+// AwaitCluster makes a cluster of one node, and waits until it is whole.
+func AwaitCluster(t testing.TB, node *redis.Client) {
+	t.Helper()
+	ctx := t.Context()
+	require.NoError(t, node.ClusterAddSlotsRange(ctx, 0, 16383).Err())
+	require.Eventually(t, func() bool {
+		return node.Set(ctx, "probe", 1, 0).Err() == nil
+	}, 20*time.Second, 10*time.Millisecond, "the cluster takes a moment to be whole")
+}

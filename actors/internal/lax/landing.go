@@ -6,6 +6,7 @@ import (
 
 	"github.com/distkit/distkit-go/internal/fold"
 	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -60,7 +61,7 @@ func (c *coordinator) takeIn(r *round) (again bool, failed error) {
 		case ledger.Unknown:
 			c.land(r, call, verb.Unknown(call.Err))
 		case ledger.Refuse:
-			if call.frees {
+			if call.frees || call.Class == redisio.Closed { // else it waits for somebody to mend Redis
 				c.land(r, call, verb.NotApplied(call.Err))
 			} else {
 				failed = call.Err

@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/ledger"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/verb"
 )
@@ -219,7 +220,7 @@ func (r *Refresher[K]) send() {
 func (r *Refresher[K]) Return() error {
 	r.trip.inFlight = false
 	for _, call := range r.trip.calls {
-		if call.Class != redisio.Answered && call.Class != redisio.Refused {
+		if ledger.OfRead(call) == ledger.Thaw {
 			return call.Err
 		}
 	}
@@ -244,7 +245,7 @@ func (r *Refresher[K]) Answer() {
 	for _, call := range t.calls {
 		for i := range call.Ops {
 			a := Answer{Sent: t.sent, Step: t.step}
-			if call.Class == redisio.Refused {
+			if ledger.OfRead(call) == ledger.Refuse {
 				a.Refused = call.Err
 			} else {
 				a.Result = call.Results[i]
