@@ -44,9 +44,10 @@ type Request struct {
 	Results  []verb.Result
 	arrivals atomic.Int32 // key actors that the batch has yet to pass
 
-	View  *View // where a View goes, for the Get that asks for one
-	Held  bool  // the engine may look at it after it is settled: not to be recycled
-	Local bool  // claiming decides it: no Redis between
+	View  *View  // where a View goes, for the Get that asks for one
+	Turn  uint64 // its place among those that wait for the strict writer
+	Held  bool   // the engine may look at it after it is settled: not to be recycled
+	Local bool   // claiming decides it: no Redis between
 
 	state  atomic.Int32               // one of those below, perhaps with waited
 	done   chan struct{}              // nil where nobody waits; capacity 1
@@ -116,6 +117,9 @@ func (r *Request) Answered() bool { return r.done != nil || r.reply != nil }
 
 // Size is how many operations the request is.
 func (r *Request) Size() int { return max(1, len(r.Parts)) }
+
+// Clears reports whether the request is to delete a container.
+func (r *Request) Clears() bool { return len(r.Parts) == 1 && r.Parts[0].Kind == verb.Clear }
 
 // is reports whether the request is in a state.
 func (r *Request) is(state int32) bool { return r.state.Load()&^waited == state }
