@@ -21,6 +21,8 @@ type serverVictim struct {
 	server *redistest.Server
 	admin  *redis.Client
 	rng    *rand.Rand
+
+	delsOverFull bool // Redis 7 and later take a Del when memory is full
 }
 
 // serverFaults lists them. Each returns when it is over; some hold a state for
@@ -50,12 +52,14 @@ func startServerVictim(ctx context.Context, t testing.TB, rng *rand.Rand) *serve
 	info, err := serverAdmin(t, probe.Addr).Info(ctx, "server").Result()
 	require.NoError(t, err)
 	args := redistest.Durable
-	if _, version, _ := strings.Cut(info, "redis_version:"); version[0] >= '7' {
+	_, version, _ := strings.Cut(info, "redis_version:")
+	seven := version[0] >= '7'
+	if seven {
 		args = append([]string{"--enable-debug-command", "yes"}, args...)
 	}
 	probe.Kill(t)
 	server := redistest.Start(t, args...)
-	return &serverVictim{t: t, ctx: ctx, server: server, admin: serverAdmin(t, server.Addr), rng: rng}
+	return &serverVictim{t: t, ctx: ctx, server: server, admin: serverAdmin(t, server.Addr), rng: rng, delsOverFull: seven}
 }
 
 // some is a random time between the two.
