@@ -120,7 +120,8 @@ var (
 )
 
 // Add adds n to the counter and waits for nothing; nobody learns the new
-// value. An error means that it was not applied: ErrInvalidKey or ErrClosed.
+// value. An error means that it was not applied: ErrInvalidKey, ErrClosed or
+// ErrOverloaded.
 // Should the sum leave the int64 range, the change is set aside and reported
 // as an event.
 func (c *LaxCounter) Add(key Key, n int64) error {
@@ -130,10 +131,7 @@ func (c *LaxCounter) Add(key Key, n int64) error {
 	if err := key.check(); err != nil {
 		return err
 	}
-	if !c.lax.Add(key.name, n) {
-		return notApplied(ErrClosed)
-	}
-	return nil
+	return verb.Named(key.name, c.lax.Add(key.name, n))
 }
 
 // View is what this process knows of a lax counter.

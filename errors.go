@@ -33,6 +33,8 @@ var (
 	ErrNotInteger = verb.ErrNotInteger
 	// ErrWrongType: the Redis key of the counters holds another type than a hash.
 	ErrWrongType = verb.ErrWrongType
+	// ErrOverloaded: more is pending than WithMaxPending allows.
+	ErrOverloaded = verb.ErrOverloaded
 	// ErrStale: the local view of a lax counter is older than WithMaxStaleness allows.
 	ErrStale = verb.ErrStale
 )

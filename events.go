@@ -14,7 +14,7 @@ import (
 
 // Event is something that happened to a System of which an operator may want
 // to know: WriterFailed, WriterRecovered, DataLost, ChangeRefused,
-// MessageRefused, ActorPanicked or EventsDropped. Each is a plain struct whose
+// MessageRefused, ActorPanicked, Overloaded or EventsDropped. Each is a plain struct whose
 // String is a sentence, and whose LogValue has its fields as attributes. The log has
 // every event, but of an outage only when it begins, changes and ends.
 type Event interface {
@@ -110,6 +110,10 @@ type ActorPanicked struct {
 	Err   error
 }
 
+// Overloaded: as much is pending as WithMaxPending allows, and more is refused with
+// ErrOverloaded. It is told again only after less than half was pending.
+type Overloaded struct{ MaxPending int }
+
 // EventsDropped: a subscriber, or the log, was slower than events came, and N are
 // missing in it.
 type EventsDropped struct{ N int }
@@ -150,6 +154,10 @@ func (e MessageRefused) String() string {
 
 func (e ActorPanicked) String() string { return fmt.Sprintf("actor %q failed: %v", e.Actor, e.Err) }
 
+func (e Overloaded) String() string {
+	return fmt.Sprintf("%d changes and messages are pending, and more are refused", e.MaxPending)
+}
+
 func (e EventsDropped) String() string {
 	return fmt.Sprintf("%d events were not delivered to slow subscribers", e.N)
 }
@@ -160,6 +168,7 @@ func (DataLost) level() slog.Level        { return slog.LevelError }
 func (ChangeRefused) level() slog.Level   { return slog.LevelError }
 func (MessageRefused) level() slog.Level  { return slog.LevelError }
 func (ActorPanicked) level() slog.Level   { return slog.LevelError }
+func (Overloaded) level() slog.Level      { return slog.LevelError }
 func (EventsDropped) level() slog.Level   { return slog.LevelWarn }
 
 // LogValue implements slog.LogValuer, as that of all events does: the attributes of
@@ -201,6 +210,11 @@ func (e ActorPanicked) LogValue() slog.Value {
 }
 
 // LogValue implements slog.LogValuer.
+func (e Overloaded) LogValue() slog.Value {
+	return slog.GroupValue(slog.Int("max_pending", e.MaxPending))
+}
+
+// LogValue implements slog.LogValuer.
 func (e EventsDropped) LogValue() slog.Value { return slog.GroupValue(slog.Int("dropped", e.N)) }
 
 func (WriterFailed) title() string    { return "writer lost Redis" }
@@ -209,6 +223,7 @@ func (DataLost) title() string        { return "Redis lost data" }
 func (ChangeRefused) title() string   { return "change set aside" }
 func (MessageRefused) title() string  { return "message failed" }
 func (ActorPanicked) title() string   { return "actor failed" }
+func (Overloaded) title() string      { return "too much is pending" }
 func (EventsDropped) title() string   { return "events were not delivered" }
 
 // maxEvents bounds what waits for a slow subscriber: a burst of refused changes as
@@ -318,6 +333,8 @@ func (o observer) ChangeRefused(key string, n int64, assign bool, cause error) {
 func (o observer) ActorPanicked(actor string, cause error) {
 	o.publish(ActorPanicked{actor, cause})
 }
+
+func (o observer) Overloaded(max int) { o.publish(Overloaded{max}) }
 
 func (o observer) MessageRefused(key string, cause error) {
 	o.publish(MessageRefused{Key{key}, cause})

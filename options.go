@@ -20,6 +20,7 @@ type options struct {
 	maxStaleness time.Duration
 	passivation  time.Duration
 	lifetime     time.Duration
+	maxPending   int
 	backoffMin   time.Duration
 	backoffMax   time.Duration
 	actorSystem  *actor.ActorSystem
@@ -35,6 +36,7 @@ func defaults() options {
 		refreshWait: 50 * time.Millisecond,
 		passivation: time.Minute,
 		lifetime:    7 * 24 * time.Hour,
+		maxPending:  1_000_000,
 		backoffMin:  10 * time.Millisecond,
 		backoffMax:  time.Second,
 		logger:      slog.Default(),
@@ -78,6 +80,13 @@ func WithPassivation(idle time.Duration) Option { return func(o *options) { o.pa
 // without an answer for longer than that is told as ErrOutcomeUnknown. Default: 7
 // days; at least 1 hour.
 func WithLedgerLifetime(d time.Duration) Option { return func(o *options) { o.lifetime = d } }
+
+// WithMaxPending bounds what waits in memory for Redis with nobody waiting for it: lax
+// counters with changes that are not written, and messages without a sender, together.
+// What would go beyond fails with ErrOverloaded, not applied; changes of a lax counter
+// that has some already still fold into those. About 0.6 kB each. Default: 1,000,000;
+// at least 1.
+func WithMaxPending(n int) Option { return func(o *options) { o.maxPending = n } }
 
 // WithBackoff sets the delays before a writer that has lost Redis is restarted:
 // min before the first, doubled for each further one, at most max, each reduced
@@ -131,6 +140,9 @@ func (o *options) validate() error {
 	}
 	if o.lifetime < time.Hour {
 		refuse("WithLedgerLifetime: %v is too short; the least is 1h", o.lifetime)
+	}
+	if o.maxPending < 1 {
+		refuse("WithMaxPending: %d is too few; the least is 1", o.maxPending)
 	}
 	if o.backoffMin <= 0 || o.backoffMax < o.backoffMin {
 		refuse("WithBackoff: %v to %v is no range; min has to be positive and max at least min", o.backoffMin, o.backoffMax)

@@ -31,18 +31,14 @@ func (p PID) send(m Message) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	taken := false
-	if inc, ok := m.(Inc); ok {
-		taken = p.counter.space.Add(p.key.name, inc.N) // what there is most of
-	} else if o, err := decode(m); err != nil {
+	if inc, ok := m.(Inc); ok { // what there is most of
+		return p.counter.space.Add(p.key.name, inc.N)
+	}
+	o, err := decode(m)
+	if err != nil {
 		return err
-	} else {
-		taken = p.counter.space.Send(p.key.name, o)
 	}
-	if !taken {
-		return notApplied(ErrClosed)
-	}
-	return nil
+	return p.counter.space.Send(p.key.name, o)
 }
 
 // Request sends a message and waits for its reply within ctx. A Failure is

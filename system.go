@@ -64,6 +64,7 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 		MaxStaleness:   o.maxStaleness,
 		Passivation:    o.passivation,
 		LedgerLifetime: o.lifetime,
+		MaxPending:     o.maxPending,
 		BackoffMin:     o.backoffMin,
 		BackoffMax:     o.backoffMax,
 		Observer:       observer{s.events},

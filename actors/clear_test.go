@@ -43,10 +43,10 @@ func (c *clears) begin() <-chan error { return c.clearing(&c.Lax().Space) }
 // 5, then 7 in its place, then one more if it is 7.
 func (c *clears) behind(t *testing.T, key string) {
 	lax := c.Lax()
-	require.True(t, lax.Send(key, incIf(1, verb.Eq, 3)))
-	require.True(t, lax.Add(key, 5))
-	require.True(t, lax.Send(key, verb.Op{Kind: verb.Set, N: 7}))
-	require.True(t, lax.Send(key, incIf(1, verb.Eq, 7)))
+	require.NoError(t, lax.Send(key, incIf(1, verb.Eq, 3)))
+	require.NoError(t, lax.Add(key, 5))
+	require.NoError(t, lax.Send(key, verb.Op{Kind: verb.Set, N: 7}))
+	require.NoError(t, lax.Send(key, incIf(1, verb.Eq, 7)))
 }
 
 func (c *clears) freeze() { <-c.frozen; c.goOn <- struct{}{} }
@@ -164,8 +164,8 @@ func TestClear_unsettledAtShutdown_listsWhatItDropped(t *testing.T) {
 			c := newClears(t)
 			c.begin()
 			<-c.frozen
-			require.True(t, c.Lax().Add("a", 5))
-			require.True(t, c.Lax().Send("a", del))
+			require.NoError(t, c.Lax().Add("a", 5))
+			require.NoError(t, c.Lax().Send("a", del))
 			c.behind(t, "b")
 			clear := c.begin()
 			c.goOn <- struct{}{}
@@ -235,7 +235,7 @@ func TestClear_refused_givesTheDelItsDropsBack(t *testing.T) {
 		c := newClears(t)
 		c.begin()
 		<-c.frozen
-		require.True(t, c.Lax().Add("a", 5))
+		require.NoError(t, c.Lax().Add("a", 5))
 		gone := asked(t, &c.Lax().Space, "a", del)
 		refused := c.begin()
 		c.goOn <- struct{}{}
@@ -268,7 +268,7 @@ func TestClear_thoseThatWait_areOneRound(t *testing.T) {
 		ctx := within(t, wait)
 		go func() { given <- s.Lax().Clear(ctx) }()
 		two, three := s.clearing(&s.Lax().Space), s.clearing(&s.Lax().Space)
-		require.True(t, s.Lax().Add("a", 5)) // of before two and three
+		require.NoError(t, s.Lax().Add("a", 5)) // of before two and three
 		err := <-given
 		require.ErrorIs(t, err, verb.ErrNotApplied)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -310,7 +310,7 @@ func TestDel_waitsForNoRoundThatHangs(t *testing.T) {
 	h := holdsFirst{make(readsHeld), new(atomic.Int64), new(atomic.Int64)}
 	client.AddHook(h)
 	for i := range int64(2) {
-		require.True(t, e.Lax().Add(string(rune('a'+i)), 1))
+		require.NoError(t, e.Lax().Add(string(rune('a'+i)), 1))
 		require.Eventually(t, func() bool { return h.held.Load() == i+1 }, 30*time.Second, time.Millisecond)
 	}
 	result := e.Lax().Do(ctx, "gone", del)

@@ -21,6 +21,7 @@ import (
 	"github.com/distkit/distkit-go/actors/internal/lax"
 	"github.com/distkit/distkit-go/actors/internal/strict"
 	"github.com/distkit/distkit-go/internal/host"
+	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/redis/go-redis/v9"
@@ -36,6 +37,7 @@ type Config struct {
 	MaxStaleness   time.Duration // 0: unlimited
 	Passivation    time.Duration // idle time after which keys leave memory; 0: never
 	LedgerLifetime time.Duration
+	MaxPending     int // messages that nobody waits for, and lax keys with changes, together
 	BackoffMin     time.Duration
 	BackoffMax     time.Duration
 	Observer       host.Observer
@@ -54,6 +56,7 @@ type Engine struct {
 	host      *host.Host
 	addresses *host.Addresses
 	sweeper   *sweeper
+	pending   *limit.Pending
 
 	strict *Space
 	lax    *LaxSpace
@@ -74,6 +77,7 @@ func New(cfg Config) *Engine {
 	e.host = host.New(cfg.ActorSystem, host.Backoff{Min: cfg.BackoffMin, Max: cfg.BackoffMax}, cfg.Observer)
 	e.addresses = host.NewAddresses(e.host)
 	e.sweeper = newSweeper(e)
+	e.pending = limit.New(cfg.MaxPending, cfg.Observer.Overloaded)
 	e.strict = &Space{engine: e, name: "strict_counter", make: e.newStrict}
 	e.lax = &LaxSpace{Space: Space{engine: e, name: "lax_counter", make: e.newLax}}
 	return e
@@ -88,14 +92,14 @@ func (e *Engine) Lax() *LaxSpace { return e.lax }
 func (e *Engine) newStrict(name string) mode {
 	return strict.New(strict.Config{
 		Host: e.host, Redis: e.cfg.redis, Container: redisio.NewContainer(e.cfg.Prefix, name), Name: name,
-		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
+		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 	})
 }
 
 func (e *Engine) newLax(name string) mode {
 	s := lax.New(lax.Config{
 		Host: e.host, Redis: e.cfg.redis, Container: redisio.NewContainer(e.cfg.Prefix, name), Name: name,
-		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
+		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 		AllowedLag: e.cfg.AllowedLag, RefreshWait: e.cfg.RefreshWait, MaxStaleness: e.cfg.MaxStaleness,
 	})
 	e.lax.lax.Store(s)
@@ -112,6 +116,12 @@ func (e *Engine) spaces() []mode {
 	}
 	return made
 }
+
+// Pending is how much is pending, and what is the most.
+func (e *Engine) Pending() (n, max int) { return e.pending.Count() }
+
+// Full reports whether more that nobody waits for is refused.
+func (e *Engine) Full() bool { return e.pending.Full() }
 
 // AwaitReplies returns when the senders of messages have their replies, or ctx ends.
 func (e *Engine) AwaitReplies(ctx context.Context) { e.host.AwaitReplies(ctx) }

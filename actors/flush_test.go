@@ -47,9 +47,9 @@ func TestTick_comesAllowedLagAfterTheFirstChange(t *testing.T) {
 		s := lane(t)
 		for range 3 {
 			start := s.now()
-			require.True(t, s.Lax().Add("a", 1))
+			require.NoError(t, s.Lax().Add("a", 1))
 			s.pass(lag / 2)
-			require.True(t, s.Lax().Add("b", 1))
+			require.NoError(t, s.Lax().Add("b", 1))
 			s.until(start + lag - 1)
 			at, _ := s.applied()
 			require.Empty(t, at)
@@ -60,9 +60,9 @@ func TestTick_comesAllowedLagAfterTheFirstChange(t *testing.T) {
 
 			// What comes meanwhile, or soon after, goes when that long has passed again.
 			s.pass(latency / 2)
-			require.True(t, s.Lax().Add("a", 1))
+			require.NoError(t, s.Lax().Add("a", 1))
 			s.pass(lag / 2)
-			require.True(t, s.Lax().Add("b", 1))
+			require.NoError(t, s.Lax().Add("b", 1))
 			s.until(start + 2*lag)
 			at, sizes = s.applied()
 			require.Equal(t, []time.Duration{start + lag, start + 2*lag}, at)
@@ -89,7 +89,7 @@ func TestTick_waitsForNoRoundThatHangs(t *testing.T) {
 		start := s.now()
 		for i, key := range []string{"a", "b", "c"} {
 			s.until(start + time.Duration(i)*lag)
-			require.True(t, s.Lax().Add(key, 1))
+			require.NoError(t, s.Lax().Add(key, 1))
 		}
 		s.pass(10 * lag)
 		at, _ := s.applied()
@@ -111,7 +111,7 @@ func TestRounds_areBounded(t *testing.T) {
 		goOn := make(chan struct{})
 		s.hold(redisio.Apply, goOn)
 		for i := range keys {
-			require.True(t, s.Lax().Add(fmt.Sprint("k", i), int64(i+1)))
+			require.NoError(t, s.Lax().Add(fmt.Sprint("k", i), int64(i+1)))
 		}
 		flush := begin(s.Flush, context.Background())
 		s.pass(10 * lag)
@@ -151,17 +151,17 @@ func TestFlush_waitsForAllOfAKey_andNothingLater(t *testing.T) {
 			steps <- struct{}{}
 			s.pass(latency)
 		}
-		require.True(t, s.Lax().Add("a", 1))
+		require.NoError(t, s.Lax().Add("a", 1))
 		s.pass(lag)
-		require.True(t, s.Lax().Add("a", 2)) // behind what is in flight
+		require.NoError(t, s.Lax().Add("a", 2)) // behind what is in flight
 		first := asked(t, &s.Lax().Space, "a", del)
-		require.True(t, s.Lax().Add("a", 4))
+		require.NoError(t, s.Lax().Add("a", 4))
 		second := asked(t, &s.Lax().Space, "a", del)
-		require.True(t, s.Lax().Add("a", 8))
+		require.NoError(t, s.Lax().Add("a", 8))
 		s.pass(latency)
 		flush := begin(s.Flush, context.Background())
-		require.True(t, s.Lax().Add("a", 16)) // of after the Flush, but folded into what it waits for
-		require.True(t, s.Lax().Add("late", 1))
+		require.NoError(t, s.Lax().Add("a", 16)) // of after the Flush, but folded into what it waits for
+		require.NoError(t, s.Lax().Add("late", 1))
 		for _, want := range []int{1, 2, 3} { // the flight, two Dels
 			require.False(t, flush.over())
 			next()
@@ -187,7 +187,7 @@ func TestFlush_waitsForAllOfAKey_andNothingLater(t *testing.T) {
 func TestFlush_goesAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := lane(t)
-		require.True(t, s.Lax().Add("a", 1))
+		require.NoError(t, s.Lax().Add("a", 1))
 		from := s.now()
 		s.mustFlush(t)
 		require.Equal(t, latency, s.now()-from)
@@ -197,10 +197,10 @@ func TestFlush_goesAtOnce(t *testing.T) {
 
 		goOn := make(chan struct{})
 		s.hold(redisio.Apply, goOn)
-		require.True(t, s.Lax().Add("a", 1))
+		require.NoError(t, s.Lax().Add("a", 1))
 		one := begin(s.Flush, context.Background())
 		s.set(nil)
-		require.True(t, s.Lax().Add("b", 1))
+		require.NoError(t, s.Lax().Add("b", 1))
 		two := begin(func(ctx context.Context) ([]Unflushed, error) { return s.Flush(ctx) }, context.Background())
 		s.pass(2 * latency)
 		require.False(t, one.over())
@@ -218,10 +218,10 @@ func TestFlush_givenUp_leavesTheChangesToTheNext(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := lane(t)
 		s.set(all(fakeredis.Unreachable))
-		require.True(t, s.Lax().Add("a", 5))
+		require.NoError(t, s.Lax().Add("a", 5))
 		waits := begin(s.Flush, context.Background())
 		for range 50 {
-			require.True(t, s.Lax().Add("b", 1))
+			require.NoError(t, s.Lax().Add("b", 1))
 			left, err := s.Flush(within(t, wait))
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.Empty(t, left, "nothing was refused")
@@ -251,9 +251,9 @@ func TestFlush_listsWhatRedisRefuses(t *testing.T) {
 		s := lane(t)
 		s.redis.Set(laxCounters, "most", math.MaxInt64)
 		s.setText("text", "x")
-		require.True(t, s.Lax().Add("most", 5))
-		require.True(t, s.Lax().Send("text", verb.Op{Kind: verb.Dec, N: 7}))
-		require.True(t, s.Lax().Add("good", 1))
+		require.NoError(t, s.Lax().Add("most", 5))
+		require.NoError(t, s.Lax().Send("text", verb.Op{Kind: verb.Dec, N: 7}))
+		require.NoError(t, s.Lax().Add("good", 1))
 		one := begin(s.Flush, context.Background())
 		two := begin(s.Flush, context.Background())
 		s.pass(latency)
@@ -280,10 +280,10 @@ func TestDel_refused_putsBackWhatItDropped(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := lane(t)
 		s.redis.Set(laxCounters, "a", 100)
-		require.True(t, s.Lax().Add("a", 5))
+		require.NoError(t, s.Lax().Add("a", 5))
 		s.set(only(redisio.Apply, fakeredis.Refuse))
 		gone := asked(t, &s.Lax().Space, "a", del)
-		require.True(t, s.Lax().Add("a", 10))
+		require.NoError(t, s.Lax().Add("a", 10))
 		flush := begin(s.Flush, context.Background())
 		s.pass(2 * latency)
 		r := <-gone
@@ -306,7 +306,7 @@ func TestFullMemory_dels_goAtOnce_incrementsWait(t *testing.T) {
 		s := lane(t)
 		s.redis.Set(laxCounters, "gone", 7)
 		s.redis.SetFull(true)
-		require.True(t, s.Lax().Add("a", 5))
+		require.NoError(t, s.Lax().Add("a", 5))
 		s.pass(10 * lag)
 		require.EqualValues(t, 7, s.Lax().Do(context.Background(), "gone", del).N)
 		require.Zero(t, s.value(laxCounters, "a"))
@@ -332,12 +332,12 @@ func TestFlush_listsWhatNobodyWillKnow(t *testing.T) {
 	for _, fate := range []fakeredis.Fate{fakeredis.LoseReply, fakeredis.LoseRequest} {
 		bubble(t, func(t *testing.T) {
 			s := lane(t)
-			require.True(t, s.Lax().Add("a", 5))
-			require.True(t, s.Lax().Send("b", verb.Op{Kind: verb.Set, N: 9}))
+			require.NoError(t, s.Lax().Add("a", 5))
+			require.NoError(t, s.Lax().Send("b", verb.Op{Kind: verb.Set, N: 9}))
 			s.set(only(redisio.Apply, fate))
 			flush := begin(s.Flush, context.Background())
 			s.inDoubt(fate)
-			require.True(t, s.Lax().Add("a", 1)) // of after it
+			require.NoError(t, s.Lax().Add("a", 1)) // of after it
 			s.pass(time.Second)
 			require.True(t, flush.over())
 			require.NoError(t, flush.err)
@@ -377,7 +377,7 @@ func TestDel_unknown_tellsWhatItDropped(t *testing.T) {
 			s := lane(t)
 			s.redis.Set(laxCounters, "a", 100)
 			s.redis.Set(laxCounters, "other", 1) // lest the container goes with it
-			require.True(t, s.Lax().Add("a", 5))
+			require.NoError(t, s.Lax().Add("a", 5))
 			s.set(only(redisio.Apply, fate))
 			gone := asked(t, &s.Lax().Space, "a", del)
 			flush := begin(s.Flush, context.Background())
@@ -412,10 +412,10 @@ func TestClear_unknown_tellsWhatItDropped(t *testing.T) {
 		s.redis.Set(laxCounters, "other", 1)
 		goOn := make(chan struct{})
 		s.hold(redisio.Apply, goOn)
-		require.True(t, s.Lax().Add("c", 1))
+		require.NoError(t, s.Lax().Add("c", 1))
 		s.pass(lag) // a round is under way, for which the Clear waits
-		require.True(t, s.Lax().Add("a", 5))
-		require.True(t, s.Lax().Add("b", 7))
+		require.NoError(t, s.Lax().Add("a", 5))
+		require.NoError(t, s.Lax().Add("b", 7))
 		s.pass(latency)
 		cleared := s.clearing(&s.Lax().Space)
 		flushes := []*flushing{begin(s.Flush, context.Background())}
@@ -448,10 +448,10 @@ func TestFlush_inDoubt_goesAgainAsItIs(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			s := lane(t)
 			s.set(only(redisio.Apply, fate))
-			require.True(t, s.Lax().Add("a", 5))
+			require.NoError(t, s.Lax().Add("a", 5))
 			s.pass(lag + latency)
-			require.True(t, s.Lax().Send("a", verb.Op{Kind: verb.Set, N: 7}))
-			require.True(t, s.Lax().Add("a", 1))
+			require.NoError(t, s.Lax().Send("a", verb.Op{Kind: verb.Set, N: 7}))
+			require.NoError(t, s.Lax().Add("a", 1))
 			s.pass(10 * wait)
 			view, err := s.Lax().View(within(t, wait), "a")
 			require.NoError(t, err)
@@ -487,7 +487,7 @@ func TestFlush_panicBeforeTheFirstAttempt_leavesTheLaneAsItWas(t *testing.T) {
 			}
 		})
 		for range 3 {
-			require.True(t, s.Lax().Add("a", 1))
+			require.NoError(t, s.Lax().Add("a", 1))
 			s.mustFlush(t)
 		}
 		require.EqualValues(t, 3, s.value(laxCounters, "a"))

@@ -29,6 +29,7 @@ func (silent) WriterRecovered(string, int, time.Duration)     {}
 func (silent) DataLost(string, *ledger.Loss)                  {}
 func (silent) ChangeRefused(string, int64, bool, error)       {}
 func (silent) ActorPanicked(string, error)                    {}
+func (silent) Overloaded(int)                                 {}
 func (silent) MessageRefused(string, error)                   {}
 
 // testConfig is a Config that flushes and restarts at once.
@@ -36,7 +37,7 @@ func testConfig(observer host.Observer) Config {
 	return Config{
 		Observer:    observer,
 		ActorSystem: actor.NewActorSystem(actor.WithLoggerFactory(QuietLogger(slog.New(slog.DiscardHandler)))),
-		AllowedLag:  time.Millisecond, RefreshWait: time.Second, LedgerLifetime: time.Hour,
+		AllowedLag:  time.Millisecond, RefreshWait: time.Second, LedgerLifetime: time.Hour, MaxPending: 1 << 20,
 		BackoffMin: time.Millisecond, BackoffMax: 10 * time.Millisecond,
 		Decode: func(any) (verb.Op, error) { return verb.Op{}, errors.New("no messages here") },
 		Encode: func(string, verb.Op, verb.Result) any { return nil },
@@ -79,6 +80,6 @@ var (
 func asked(t *testing.T, s *Space, key string, o verb.Op) <-chan verb.Result {
 	t.Helper()
 	answer := make(chan verb.Result, 1)
-	require.True(t, s.live().Ask(key, o, func(_ verb.Op, r verb.Result) { answer <- r }))
+	require.NoError(t, s.live().Ask(key, o, func(_ verb.Op, r verb.Result) { answer <- r }))
 	return answer
 }

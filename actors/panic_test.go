@@ -25,9 +25,11 @@ func (b *bug) WriterFailed(string, int, time.Duration, error) {}
 
 func (b *bug) WriterRecovered(string, int, time.Duration) { first(&b.recovered) }
 func (b *bug) ChangeRefused(string, int64, bool, error)   { first(&b.refused) }
-func (b *bug) MessageRefused(string, error)               { first(&b.message) }
-func (b *bug) DataLost(string, *ledger.Loss)              { first(&b.lost) }
-func (b *bug) ActorPanicked(string, error)                { b.panicked.Add(1) }
+func (*bug) Overloaded(int)                               {}
+
+func (b *bug) MessageRefused(string, error)  { first(&b.message) }
+func (b *bug) DataLost(string, *ledger.Loss) { first(&b.lost) }
+func (b *bug) ActorPanicked(string, error)   { b.panicked.Add(1) }
 
 // awaitPanics waits until the supervisor has heard of n panics, and no more.
 func (b *bug) awaitPanics(t *testing.T, n int64) {
@@ -68,8 +70,8 @@ func TestPanic_inALaxKey_losesNoChangeAndNoCaller(t *testing.T) {
 	require.NoError(t, client.HSet(ctx, prefix+":lax_counter", "text", "x").Err())
 
 	// The key's actor panics while it takes in the refused change.
-	require.True(t, e.Lax().Add("text", 1))
-	require.True(t, e.Lax().Add("good", 1))
+	require.NoError(t, e.Lax().Add("text", 1))
+	require.NoError(t, e.Lax().Add("good", 1))
 	left, err := e.Flush(ctx)
 	require.NoError(t, err)
 	require.Len(t, left, 1)
@@ -83,7 +85,7 @@ func TestPanic_inALaxKey_losesNoChangeAndNoCaller(t *testing.T) {
 	require.EqualValues(t, 5, e.Lax().Do(ctx, "text", set).N)
 
 	// It panics while it reports an operation that nobody waits for.
-	require.True(t, e.Lax().Send("text", verb.Op{Kind: verb.Dec, N: -1 << 63}))
+	require.NoError(t, e.Lax().Send("text", verb.Op{Kind: verb.Dec, N: -1 << 63}))
 	require.EqualValues(t, 6, e.Lax().Do(ctx, "text", inc(1)).N)
 	observer.awaitPanics(t, 2)
 	_, err = e.Flush(ctx)
@@ -191,7 +193,7 @@ func TestPanic_onAMessage_isReported(t *testing.T) {
 		told := make(refusals, 10)
 		e, ctx := newEngineAt(t, told, client, redistest.Prefix(t, client), onceAt(step))
 		s := space(e)
-		require.True(t, s.Send("a", verb.Op{Kind: verb.Dec, N: 1}), step)
+		require.NoError(t, s.Send("a", verb.Op{Kind: verb.Dec, N: 1}), step)
 		err := <-told
 		require.ErrorIs(t, err, verb.ErrNotApplied, step)
 		require.ErrorIs(t, err, request.ErrPanicked, step)
@@ -210,4 +212,6 @@ func (refusals) WriterRecovered(string, int, time.Duration)     {}
 func (refusals) DataLost(string, *ledger.Loss)                  {}
 func (refusals) ChangeRefused(string, int64, bool, error)       {}
 func (refusals) ActorPanicked(string, error)                    {}
-func (r refusals) MessageRefused(_ string, err error)           { r <- err }
+func (refusals) Overloaded(int)                                 {}
+
+func (r refusals) MessageRefused(_ string, err error) { r <- err }

@@ -123,7 +123,7 @@ func TestRefreshWait_boundsTheWaitForAReadThatHangs(t *testing.T) {
 		require.Equal(t, wait, took)
 		_, took = s.get(t, "a")
 		require.Zero(t, took)
-		require.True(t, s.Lax().Add("b", 1))
+		require.NoError(t, s.Lax().Add("b", 1))
 		_, err := s.Flush(context.Background())
 		require.NoError(t, err)
 		_, took = s.get(t, "a")
@@ -141,7 +141,7 @@ func TestRefreshWait_boundsTheWaitForAFlushThatHangs(t *testing.T) {
 		s.seen(t, "a", 1)
 		goOn := make(chan struct{})
 		s.hold(redisio.Apply, goOn)
-		require.True(t, s.Lax().Add("a", 1))
+		require.NoError(t, s.Lax().Add("a", 1))
 		s.pass(lag + 2*latency)
 		require.Len(t, s.attempts(redisio.Apply), 1)
 		n, took := s.get(t, "a")
@@ -173,11 +173,11 @@ func TestAway_isNotSaid_whenRedisHasAnsweredMeanwhile(t *testing.T) {
 		s.seen(t, "a", 1)
 		flush := make(chan struct{})
 		s.hold(redisio.Apply, flush)
-		require.True(t, s.Lax().Send("a", verb.Op{Kind: verb.Dec, N: 1}))
+		require.NoError(t, s.Lax().Send("a", verb.Op{Kind: verb.Dec, N: 1}))
 		s.pass(lag + 2*latency)
 		waits := asked(t, &s.Lax().Space, "a", get)
 		s.pass(wait / 2)
-		require.True(t, s.Lax().Add("a", 0)) // which waits for the next message:
+		require.NoError(t, s.Lax().Add("a", 0)) // which waits for the next message:
 		ctx, cancel := context.WithCancel(context.Background())
 		go s.Lax().Do(ctx, "a", get)
 		<-busy
@@ -358,7 +358,7 @@ func TestMaxStaleness_olderViews_areNoAnswer(t *testing.T) {
 			require.ErrorIs(t, r.Err, verb.ErrStale)
 			require.ErrorContains(t, r.Err, "unreachable")
 		}
-		require.True(t, s.Lax().Add("a", 1))
+		require.NoError(t, s.Lax().Add("a", 1))
 		view, err := s.Lax().View(context.Background(), "a")
 		require.NoError(t, err)
 		require.EqualValues(t, 8, view.N)
@@ -387,8 +387,8 @@ func TestRead_bringsNoValue_failsWhoNeedsOne(t *testing.T) {
 		s.hold(redisio.Read, goOn)
 		lax := &s.Lax().Space
 		reads := asked(t, lax, "text", get)
-		require.True(t, lax.Send("text", incIf(1, verb.Always, 0)))
-		require.True(t, lax.Add("text", 5))
+		require.NoError(t, lax.Send("text", incIf(1, verb.Always, 0)))
+		require.NoError(t, lax.Add("text", 5))
 		sets := asked(t, lax, "text", verb.Op{Kind: verb.Set, N: 7})
 		adds := asked(t, lax, "text", inc(1))
 		flush := begin(s.Flush, context.Background())

@@ -242,7 +242,9 @@ func (s *sim) DataLost(writer string, loss *ledger.Loss) { s.note(dataLost{write
 func (s *sim) ChangeRefused(key string, n int64, assign bool, cause error) {
 	s.note(changeRefused{key, n, assign, cause})
 }
-func (s *sim) ActorPanicked(_ string, cause error)    { s.note(actorPanicked{cause.Error()}) }
+func (s *sim) ActorPanicked(_ string, cause error) { s.note(actorPanicked{cause.Error()}) }
+func (*sim) Overloaded(int)                        {}
+
 func (s *sim) MessageRefused(key string, cause error) { s.note(messageRefused{key, cause}) }
 
 // now is how long the test has run, by the clock.

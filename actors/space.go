@@ -18,16 +18,20 @@ type mode interface {
 	Do(ctx context.Context, key string, o verb.Op) verb.Result
 	// DoAll carries out several and returns a result for each.
 	DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result
-	// Send carries out one that nobody waits for; false if the space is closed.
-	Send(key string, o verb.Op) bool
+	// Send carries out one that nobody waits for; an error if it is not accepted.
+	Send(key string, o verb.Op) error
 	// Add is Send for what there is most of: an increment by n.
-	Add(key string, n int64) bool
-	// Ask carries out one whose outcome goes to reply; false if the space is closed.
-	Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) bool
+	Add(key string, n int64) error
+	// Ask carries out one whose outcome goes to reply; an error if it is not accepted.
+	Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) error
 	// Clear deletes every counter.
 	Clear(ctx context.Context) error
 	// Flush writes what was accepted before it, and lists what Redis refused.
 	Flush(ctx context.Context, stopped <-chan struct{}) ([]barrier.Unflushed, error)
+
+	// Health asks Redis by the way that batches go, and says what is wrong.
+	Health(ctx context.Context) error
+	Stats() request.Stats
 
 	// Sweep puts to sleep what is idle, and reports whether anything is awake.
 	Sweep() bool
@@ -99,18 +103,42 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 	return m.DoAll(ctx, ops)
 }
 
-// Send carries out one operation that nobody waits for; false if the engine is
-// closed.
-func (s *Space) Send(key string, o verb.Op) bool {
-	m := s.live()
-	return m != nil && m.Send(key, o)
+// Send carries out one operation that nobody waits for. An error says why it was not
+// accepted.
+func (s *Space) Send(key string, o verb.Op) error {
+	if m := s.live(); m != nil {
+		return m.Send(key, o)
+	}
+	return verb.NotApplied(verb.ErrClosed)
 }
 
-// Add increments a counter for somebody who waits for nothing; false if the
-// engine is closed.
-func (s *Space) Add(key string, n int64) bool {
-	m := s.live()
-	return m != nil && m.Add(key, n)
+// Add increments a counter for somebody who waits for nothing. An error says why it was
+// not accepted.
+func (s *Space) Add(key string, n int64) error {
+	if m := s.live(); m != nil {
+		return m.Add(key, n)
+	}
+	return verb.NotApplied(verb.ErrClosed)
+}
+
+// Health asks Redis by the way that batches go, and says what is wrong.
+func (s *Space) Health(ctx context.Context) error {
+	m, err := s.begin(ctx)
+	if err == nil && s.engine.closed.Load() {
+		err = verb.ErrClosed
+	}
+	if err != nil {
+		return err
+	}
+	return m.Health(ctx)
+}
+
+// Stats is what there is of the space.
+func (s *Space) Stats() request.Stats {
+	if !s.made.Load() {
+		return request.Stats{}
+	}
+	return s.mode.Stats()
 }
 
 // Clear deletes every counter.
@@ -135,25 +163,22 @@ func (s *Space) PID(key string) *actor.PID {
 func (s *Space) take(key string, message any, reply func(any)) {
 	cfg := &s.engine.cfg
 	o, err := cfg.Decode(message)
-	taken := false
 	switch m := s.live(); {
-	case err != nil || m == nil:
-	case reply == nil && o.Kind == verb.Inc:
-		taken = m.Add(key, o.N)
-	case reply == nil:
-		taken = m.Send(key, o)
-	default:
-		taken = m.Ask(key, o, func(o verb.Op, r verb.Result) { reply(cfg.Encode(key, o, r)) })
-	}
-	if taken {
-		return
-	}
-	if err == nil {
+	case err != nil:
+	case m == nil:
 		err = verb.NotApplied(verb.ErrClosed)
+	case reply == nil && o.Kind == verb.Inc:
+		err = m.Add(key, o.N)
+	case reply == nil:
+		err = m.Send(key, o)
+	default:
+		err = m.Ask(key, o, func(o verb.Op, r verb.Result) { reply(cfg.Encode(key, o, r)) })
 	}
-	if reply != nil {
+	switch {
+	case err == nil:
+	case reply != nil:
 		reply(cfg.Encode(key, o, verb.Result{Err: err}))
-	} else {
+	default:
 		cfg.Observer.MessageRefused(key, err)
 	}
 }
@@ -165,7 +190,7 @@ type LaxSpace struct {
 }
 
 // Add is Space.Add, without a detour: nothing is called more often.
-func (s *LaxSpace) Add(key string, n int64) bool {
+func (s *LaxSpace) Add(key string, n int64) error {
 	if m := s.lax.Load(); m != nil {
 		return m.Add(key, n)
 	}

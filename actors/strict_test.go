@@ -238,7 +238,7 @@ func TestStrict_refused_failsAtOnce(t *testing.T) {
 			require.ErrorIs(t, r.Err, verb.ErrNotApplied, "%d", i)
 			require.ErrorContains(t, r.Err, "OOM")
 		}
-		require.True(t, s.Strict().Send("a", inc(1)))
+		require.NoError(t, s.Strict().Send("a", inc(1)))
 		s.pass(latency)
 		refused := s.told()
 		require.Len(t, refused, 1)
@@ -373,11 +373,11 @@ func TestStrict_clear_keepsItsPlace(t *testing.T) {
 		goOn := make(chan struct{})
 		s.hold(redisio.Apply, goOn)
 		for _, key := range []string{"a", "b", "c"} {
-			require.True(t, s.Strict().Add(key, 10))
+			require.NoError(t, s.Strict().Add(key, 10))
 		}
 		cleared := s.clearing(s.Strict())
 		for _, key := range []string{"a", "b"} {
-			require.True(t, s.Strict().Add(key, 100))
+			require.NoError(t, s.Strict().Add(key, 100))
 		}
 		close(goOn)
 		require.NoError(t, <-cleared)

@@ -48,7 +48,7 @@ func TestPassivation_idleKeyLeavesMemory_andWakesWithItsValue(t *testing.T) {
 	for range 3 {
 		for _, space := range e.both() {
 			require.NoError(t, space.Do(ctx, "a", inc(1)).Err)
-			require.True(t, space.Add("a", 1))
+			require.NoError(t, space.Add("a", 1))
 		}
 		requireAsleep(t, e)
 	}
@@ -72,7 +72,7 @@ func TestPassivation_oddKeys_wakeUnderTheirOwnNames(t *testing.T) {
 	for round := range int64(3) {
 		for _, space := range e.both() {
 			for i, key := range keys {
-				require.True(t, space.Add(key, int64(i)))
+				require.NoError(t, space.Add(key, int64(i)))
 				r := space.Do(context.Background(), key, inc(1))
 				require.NoError(t, r.Err)
 				require.Equal(t, (round+1)*int64(i+1), r.N, "%q", key)
@@ -170,8 +170,8 @@ func TestSystem_neverUsed_isASupervisorOnly(t *testing.T) {
 			require.ErrorIs(t, space.Do(context.Background(), "a", get).Err, verb.ErrClosed)
 			require.ErrorIs(t, space.DoAll(context.Background(), []verb.Keyed{keyed("a", get)})[0].Err, verb.ErrClosed)
 			require.ErrorIs(t, space.Clear(context.Background()), verb.ErrClosed)
-			require.False(t, space.Send("a", inc(1)))
-			require.False(t, space.Add("a", 1))
+			require.Error(t, space.Send("a", inc(1)))
+			require.Error(t, space.Add("a", 1))
 		}
 		_, err = s.Lax().View(context.Background(), "a")
 		require.ErrorIs(t, err, verb.ErrClosed)
@@ -323,7 +323,7 @@ func TestPassivation_changeThatIsNotInRedis_keepsItsKey(t *testing.T) {
 		s := newSim(t, func(cfg *Config) { cfg.Passivation = idle })
 		require.NoError(t, s.Lax().Do(context.Background(), "a", get).Err)
 		s.set(only(redisio.Apply, fakeredis.NoMemory))
-		require.True(t, s.Lax().Add("a", 5))
+		require.NoError(t, s.Lax().Add("a", 5))
 		s.pass(10 * idle)
 		view, err := s.Lax().View(context.Background(), "a")
 		require.NoError(t, err)

@@ -34,7 +34,7 @@ func oldKeyInFlight(t *testing.T) (*Engine, context.Context, *flushHeld) {
 		return err == nil && view.Age > 10*time.Millisecond
 	}, 10*time.Second, time.Millisecond)
 	h.hold.Store(true)
-	require.True(t, e.Lax().Add("a", 1))
+	require.NoError(t, e.Lax().Add("a", 1))
 	<-h.flushing
 	h.reads.Store(0)
 	return e, ctx, h
@@ -73,7 +73,7 @@ func TestSilentFlush_viewHasWhatWasFlushed(t *testing.T) {
 	client := redistest.Client(t)
 	e, ctx := newEngine(t, silent{}, client, redistest.Prefix(t, client))
 	for i := range int64(5) {
-		require.True(t, e.Lax().Add("a", 1))
+		require.NoError(t, e.Lax().Add("a", 1))
 		_, err := e.Flush(ctx)
 		require.NoError(t, err)
 		if i%2 == 0 { // who looks wants the next total
@@ -99,7 +99,7 @@ func TestSilentFlush_inFlight_itsEndIsNoAnswer(t *testing.T) {
 	require.NoError(t, client.HSet(ctx, prefix+":lax_counter", "a", 1000).Err())
 	require.Eventually(t, func() bool { return time.Since(flushed) > 10*time.Millisecond }, 10*time.Second, time.Millisecond)
 	h.hold.Store(true)
-	require.True(t, e.Lax().Add("a", 1))
+	require.NoError(t, e.Lax().Add("a", 1))
 	<-h.flushing
 	answer := asked(t, &e.Lax().Space, "a", get)
 	h.letGo()
@@ -149,7 +149,7 @@ func TestWriterRecovered_isNotToldForReads(t *testing.T) {
 	_, err := e.Flush(ctx)
 	require.NoError(t, err)
 	h.on.Store(true)
-	require.True(t, e.Lax().Add("a", 1))
+	require.NoError(t, e.Lax().Add("a", 1))
 	for i := 0; o.failed.Load() < 10; i++ {
 		require.NoError(t, e.Lax().Do(ctx, fmt.Sprint("unseen", i), get).Err)
 		require.Zero(t, o.recovered.Load())
@@ -175,9 +175,9 @@ func TestFlush_coversWhatWaitsInTheKey(t *testing.T) {
 	t.Cleanup(func() { _, _ = e.Shutdown(ctx) })
 	t.Cleanup(h.letGo)
 	defer close(reads)
-	require.True(t, e.Lax().Add("a", 1))
+	require.NoError(t, e.Lax().Add("a", 1))
 	waits := asked(t, &e.Lax().Space, "a", incIf(100, verb.Always, 0)) // for a read, or for the total that the flush brings
-	require.True(t, e.Lax().Add("a", 10))                              // and this behind it
+	require.NoError(t, e.Lax().Add("a", 10))                           // and this behind it
 	h.hold.Store(true)
 	flushed := make(chan error, 1)
 	go func() {

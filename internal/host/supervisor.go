@@ -174,6 +174,8 @@ type Observer interface {
 	ChangeRefused(key string, n int64, assign bool, cause error)
 	// ActorPanicked: an actor failed by a bug and will be restarted.
 	ActorPanicked(actor string, cause error)
+	// Overloaded: max is pending, and more is refused.
+	Overloaded(max int)
 	// MessageRefused: a message without a sender could not be taken.
 	MessageRefused(key string, cause error)
 }

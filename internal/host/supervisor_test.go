@@ -53,6 +53,7 @@ func (silent) WriterRecovered(string, int, time.Duration)     {}
 func (silent) DataLost(string, *ledger.Loss)                  {}
 func (silent) ChangeRefused(string, int64, bool, error)       {}
 func (silent) ActorPanicked(string, error)                    {}
+func (silent) Overloaded(int)                                 {}
 func (silent) MessageRefused(string, error)                   {}
 
 type delays struct {

@@ -90,6 +90,7 @@ var certain = []row{
 	{task: redisio.Open, end: ended(redisio.Refused), verdict: Refuse, next: redisio.Open},
 	{task: redisio.Open, end: ended(redisio.Full), verdict: Refuse, next: redisio.Open},
 	{task: redisio.Open, end: ended(redisio.Moving), verdict: Thaw, next: redisio.Open},
+	{task: redisio.Open, end: ended(redisio.Closed), verdict: Refuse, next: redisio.Open},
 	{task: redisio.Open, end: ended(redisio.NoScript), verdict: Again, next: redisio.Open, change: text},
 
 	{task: redisio.Apply, end: applied, verdict: Done, change: acked},
@@ -103,6 +104,7 @@ var certain = []row{
 	{task: redisio.Apply, end: ended(redisio.Refused), verdict: Refuse, change: notAcked},
 	{task: redisio.Apply, end: ended(redisio.Full), verdict: Refuse, change: notAcked},
 	{task: redisio.Apply, end: ended(redisio.Moving), verdict: Again, change: unmarked},
+	{task: redisio.Apply, end: ended(redisio.Closed), verdict: Refuse, change: notAcked},
 	{task: redisio.Apply, end: ended(redisio.NoScript), verdict: Again, change: text},
 
 	{task: redisio.Bare, end: applied, verdict: Done, next: redisio.Bare, change: notAcked},
@@ -111,6 +113,7 @@ var certain = []row{
 	{task: redisio.Bare, end: ended(redisio.Refused), verdict: Refuse, next: redisio.Bare},
 	{task: redisio.Bare, end: ended(redisio.Full), verdict: Refuse, next: redisio.Bare},
 	{task: redisio.Bare, end: ended(redisio.Moving), verdict: Thaw},
+	{task: redisio.Bare, end: ended(redisio.Closed), verdict: Refuse, next: redisio.Bare},
 	{task: redisio.Bare, end: ended(redisio.NoScript), verdict: Again, next: redisio.Bare, change: text},
 }
 
@@ -127,6 +130,7 @@ var doubtful = []row{
 	{task: redisio.Apply, end: ended(redisio.Refused), verdict: Keep, doubt: true},
 	{task: redisio.Apply, end: ended(redisio.Full), verdict: Keep, doubt: true},
 	{task: redisio.Apply, end: ended(redisio.Moving), verdict: Again, doubt: true, change: unmarked},
+	{task: redisio.Apply, end: ended(redisio.Closed), verdict: Unknown, lane: gone, doubt: true},
 	{task: redisio.Apply, end: ended(redisio.NoScript), verdict: Again, doubt: true, change: text},
 
 	{task: redisio.Fence, end: fenced(redisio.NoLedger, 0), verdict: Unknown, next: redisio.Fence, lane: gone, doubt: true},
@@ -140,6 +144,7 @@ var doubtful = []row{
 	{task: redisio.Fence, end: ended(redisio.Refused), verdict: Keep, next: redisio.Fence, doubt: true},
 	{task: redisio.Fence, end: ended(redisio.Full), verdict: Keep, next: redisio.Fence, doubt: true},
 	{task: redisio.Fence, end: ended(redisio.Moving), verdict: Keep, next: redisio.Fence, doubt: true},
+	{task: redisio.Fence, end: ended(redisio.Closed), verdict: Unknown, next: redisio.Fence, lane: gone, doubt: true},
 	{task: redisio.Fence, end: ended(redisio.NoScript), verdict: Again, next: redisio.Fence, doubt: true, change: text},
 }
 
@@ -334,7 +339,7 @@ func TestOfRead_everyClass(t *testing.T) {
 	t.Parallel()
 	for class, want := range map[redisio.Class]Verdict{
 		redisio.Unknown: Thaw, redisio.NotYet: Thaw, redisio.Moving: Thaw, redisio.NoScript: Thaw,
-		redisio.Refused: Refuse, redisio.Full: Refuse, redisio.Answered: Pending,
+		redisio.Refused: Refuse, redisio.Full: Refuse, redisio.Closed: Refuse, redisio.Answered: Pending,
 	} {
 		c := &redisio.Call{Task: redisio.Read}
 		c.Reply = ended(class)

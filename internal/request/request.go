@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -44,10 +45,11 @@ type Request struct {
 	Results  []verb.Result
 	arrivals atomic.Int32 // key actors that the batch has yet to pass
 
-	View  *View  // where a View goes, for the Get that asks for one
-	Turn  uint64 // its place among those that wait for the strict writer
-	Held  bool   // the engine may look at it after it is settled: not to be recycled
-	Local bool   // claiming decides it: no Redis between
+	View    *View          // where a View goes, for the Get that asks for one
+	Pending *limit.Pending // counts it until it is settled; nil if it does not count
+	Turn    uint64         // its place among those that wait for the strict writer
+	Held    bool           // the engine may look at it after it is settled: not to be recycled
+	Local   bool           // claiming decides it: no Redis between
 
 	state  atomic.Int32               // one of those below, perhaps with waited
 	done   chan struct{}              // nil where nobody waits; capacity 1
@@ -89,8 +91,11 @@ func Batch(parts []verb.Keyed, actors int) *Request {
 	return r
 }
 
-// Message returns a request that nobody waits for.
-func Message(key string, o verb.Op) *Request { return &Request{Key: key, Op: o} }
+// Message returns a request that nobody waits for. It is pending until it is settled.
+func Message(key string, o verb.Op, pending *limit.Pending) *Request {
+	pending.Add(1)
+	return &Request{Key: key, Op: o, Pending: pending}
+}
 
 // Asked returns a request whose outcome goes to reply, which must not block.
 func Asked(key string, o verb.Op, reply func(verb.Op, verb.Result)) *Request {
@@ -172,6 +177,9 @@ func (r *Request) Settle(result verb.Result) {
 }
 
 func (r *Request) deliver() {
+	if r.Pending != nil {
+		r.Pending.Add(-1)
+	}
 	if r.reply != nil {
 		r.reply(r.Op, r.result)
 	}

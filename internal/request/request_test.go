@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -209,7 +210,7 @@ func TestSettle_answersTheSender_once(t *testing.T) {
 
 func TestMessage_hasNoOneToAnswer(t *testing.T) {
 	t.Parallel()
-	r := Message("a", verb.Op{Kind: verb.Inc})
+	r := Message("a", verb.Op{Kind: verb.Inc}, limit.New(1<<40, nil))
 	require.False(t, r.Answered())
 	r.Fail(errRedis)
 	require.Equal(t, errRedis, r.Outcome().Err)

@@ -11,6 +11,7 @@ import (
 	"github.com/distkit/distkit-go/internal/barrier"
 	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -46,21 +47,23 @@ type coordinator struct {
 
 	allowedLag   time.Duration
 	maxStaleness time.Duration // 0: unlimited
+	pending      *limit.Pending
 
 	hurrying atomic.Bool // a flush of what is dirty is about to begin; set as hurry is
 
-	mu      sync.Mutex // guards the inbox: what keys and callers ask for
-	dirty   []*key
-	covers  barrier.Covers // Flushes that wait for what of dirty is there
-	epoch   uint64         // marks what comes into dirty: see cover
-	since   uint64         // the first epoch of what is in dirty
-	dels    []urgentDel
-	wipes   []*request.Request
-	hurry   bool          // do not wait for the tick
-	woken   bool          // a wake message is on its way
-	closed  bool          // the actor has stopped
-	trouble error         // what Redis last failed with; nil since it answered
-	idle    chan struct{} // closed when nothing is left to do; nil unless asked for
+	mu       sync.Mutex // guards the inbox: what keys and callers ask for
+	dirty    []*key
+	covers   barrier.Covers // Flushes that wait for what of dirty is there
+	epoch    uint64         // marks what comes into dirty: see cover
+	since    uint64         // the first epoch of what is in dirty
+	dels     []urgentDel
+	wipes    []*request.Request
+	hurry    bool          // do not wait for the tick
+	woken    bool          // a wake message is on its way
+	closed   bool          // the actor has stopped
+	trouble  error         // what Redis last failed with; nil since it answered
+	troubled time.Time     // when that began
+	idle     chan struct{} // closed when nothing is left to do; nil unless asked for
 
 	// The rest is the actor's.
 	rounds  []*round

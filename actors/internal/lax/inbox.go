@@ -1,6 +1,8 @@
 package lax
 
 import (
+	"time"
+
 	"github.com/distkit/distkit-go/internal/barrier"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -93,6 +95,9 @@ func (c *coordinator) lastTrouble() error {
 
 func (c *coordinator) setTrouble(err error) {
 	c.mu.Lock()
+	if c.trouble == nil || err == nil {
+		c.troubled = time.Now()
+	}
 	c.trouble = err
 	c.mu.Unlock()
 }

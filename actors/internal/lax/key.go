@@ -50,8 +50,9 @@ type key struct {
 	flown  time.Duration // when flight was gathered
 	landed uint64        // the step at which the last flight's result came
 
-	listed atomic.Uint64 // the coordinator's epoch when the key last became dirty
-	used   atomic.Bool   // a call was answered from the view since that was last asked
+	listed  atomic.Uint64 // the coordinator's epoch when the key last became dirty
+	counted atomic.Bool   // it counts as pending: it has what Redis does not have
+	used    atomic.Bool   // a call was answered from the view since that was last asked
 
 	flight *mutation        // frozen, at the coordinator
 	open   fold.Change      // nothing, or a change that later ones fold into
@@ -170,6 +171,21 @@ func (k *key) Receive(message any) {
 	if k.queues != nil {
 		k.trim()
 	}
+	k.count()
+}
+
+// count has the key count as pending while it has changes that Redis does not have.
+func (k *key) count() {
+	pending := k.flight != nil || k.open.Kind != fold.Nothing || len(k.dels()) > 0
+	switch {
+	case pending == k.counted.Load():
+		return
+	case pending:
+		k.at.pending.Add(1)
+	default:
+		k.at.pending.Add(-1)
+	}
+	k.counted.Store(pending)
 }
 
 // onMessage handles what has its place in the key's order.

@@ -10,6 +10,7 @@ import (
 	"github.com/distkit/distkit-go/internal/barrier"
 	"github.com/distkit/distkit-go/internal/fold"
 	"github.com/distkit/distkit-go/internal/host"
+	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/stretchr/testify/require"
@@ -92,7 +93,7 @@ func dropping(t *testing.T) (*key, *told, *mutation, *barrier.Barrier) {
 	k, b := c.newKey("a"), barrier.New(0)
 	most := fold.Change{Kind: fold.Add, N: math.MaxInt64}
 	m := &mutation{Change: fold.Change{Kind: fold.Wipe}, dropped: fold.Changes{most, most}, barrier: b}
-	m.unserved = []*request.Request{request.Message("a", verb.Op{Kind: verb.IncIf}), request.Message("a", verb.Op{Kind: verb.Del})}
+	m.unserved = []*request.Request{request.Message("a", verb.Op{Kind: verb.IncIf}, limit.New(1<<40, nil)), request.Message("a", verb.Op{Kind: verb.Del}, limit.New(1<<40, nil))}
 	k.flight, k.open = m, fold.Change{Kind: fold.Add, N: 3}
 	return k, o, m, b
 }

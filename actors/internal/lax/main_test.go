@@ -7,6 +7,7 @@ import (
 	"github.com/distkit/distkit-go/actors/internal/refresh"
 	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"go.uber.org/goleak"
 )
@@ -32,6 +33,8 @@ func (o *told) ChangeRefused(_ string, n int64, _ bool, _ error) {
 	}
 }
 
+func (*told) Overloaded(int) {}
+
 func (o *told) MessageRefused(_ string, err error) {
 	o.messages = append(o.messages, err)
 	if o.panics {
@@ -45,7 +48,8 @@ func alone(t *testing.T) (*coordinator, *told) {
 	o := &told{}
 	c := &coordinator{
 		observer: o, clock: refresh.NewClock(), allowedLag: time.Hour, epoch: 1, since: 1,
-		woken: true, // so that it is not sent anything
+		woken:   true, // so that it is not sent anything
+		pending: limit.New(1<<40, nil),
 	}
 	at := redisio.NewContainer("p", "lax_counter")
 	c.book = ledger.Book{At: at}

@@ -17,6 +17,7 @@ import (
 	"github.com/distkit/distkit-go/internal/barrier"
 	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -33,7 +34,8 @@ type Config struct {
 	AllowedLag   time.Duration
 	RefreshWait  time.Duration
 	MaxStaleness time.Duration // 0: unlimited
-	Woken        func()        // told when something comes to life that is to be swept
+	Pending      *limit.Pending
+	Woken        func() // told when something comes to life that is to be swept
 	FailAt       host.FailPoint
 }
 
@@ -47,7 +49,7 @@ type Space struct {
 func New(cfg Config) *Space {
 	c := &coordinator{
 		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
-		allowedLag: cfg.AllowedLag, maxStaleness: cfg.MaxStaleness,
+		allowedLag: cfg.AllowedLag, maxStaleness: cfg.MaxStaleness, pending: cfg.Pending,
 		book:  ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
 		epoch: 1, since: 1, // a key never listed has 0
 	}
@@ -65,7 +67,20 @@ func New(cfg Config) *Space {
 func (s *Space) Do(ctx context.Context, key string, o verb.Op) verb.Result {
 	r := request.Call(key, o)
 	r.Local = o.Kind != verb.Del
+	if !o.Kind.Reads() && s.refuses(key) {
+		r.Recycle()
+		return verb.Result{Err: verb.NotApplied(verb.ErrOverloaded)}
+	}
 	return s.call(ctx, r)
+}
+
+// refuses reports whether a change is one too many: of a key that has none pending.
+func (s *Space) refuses(key string) bool {
+	if !s.at.pending.Full() {
+		return false
+	}
+	k, ok := s.keys.Find(key)
+	return !ok || !k.counted.Load()
 }
 
 // call offers a call to its key and waits for its outcome.
@@ -99,7 +114,9 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 		r := request.Call(ops[i].Key, ops[i].Op)
 		r.Local = true
 		calls[i] = r
-		if !s.keys.Offer(r.Key, r) {
+		if !r.Op.Kind.Reads() && s.refuses(r.Key) {
+			r.Fail(verb.NotApplied(verb.ErrOverloaded))
+		} else if !s.keys.Offer(r.Key, r) {
 			r.Fail(verb.NotApplied(verb.ErrClosed))
 		}
 	}
@@ -109,25 +126,58 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 	return results
 }
 
-// Send carries out an operation that nobody waits for; false if the space is
-// closed.
-func (s *Space) Send(key string, o verb.Op) bool {
-	return s.keys.Offer(key, request.Message(key, o))
-}
-
-// Add increments a counter for somebody who waits for nothing; false if the space
-// is closed.
-func (s *Space) Add(key string, n int64) bool {
-	if k, ok := s.keys.Find(key); ok && k.Box.Add(n) == host.Taken {
-		return true
+// Send carries out an operation that nobody waits for. An error says why it was not
+// accepted.
+func (s *Space) Send(key string, o verb.Op) error {
+	if s.at.pending.Full() {
+		return verb.NotApplied(verb.ErrOverloaded)
 	}
-	return s.keys.Reach(key, func(box *host.Mailbox) host.Offered { return box.Add(n) })
+	if !s.keys.Offer(key, request.Message(key, o, s.at.pending)) {
+		s.at.pending.Add(-1)
+		return verb.NotApplied(verb.ErrClosed)
+	}
+	return nil
 }
 
-// Ask carries out an operation whose outcome goes to reply; false if the space is
-// closed.
-func (s *Space) Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) bool {
-	return s.keys.Offer(key, request.Asked(key, o, reply))
+// Add increments a counter for somebody who waits for nothing. An error says why it was
+// not accepted.
+func (s *Space) Add(key string, n int64) error {
+	k, ok := s.keys.Find(key)
+	if s.at.pending.Full() && (!ok || !k.counted.Load()) {
+		return verb.NotApplied(verb.ErrOverloaded)
+	}
+	if ok && k.Box.Add(n) == host.Taken ||
+		s.keys.Reach(key, func(box *host.Mailbox) host.Offered { return box.Add(n) }) {
+		return nil
+	}
+	return verb.NotApplied(verb.ErrClosed)
+}
+
+// Ask carries out an operation whose outcome goes to reply. An error says why it was
+// not accepted.
+func (s *Space) Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) error {
+	if !o.Kind.Reads() && s.refuses(key) {
+		return verb.NotApplied(verb.ErrOverloaded)
+	}
+	if !s.keys.Offer(key, request.Asked(key, o, reply)) {
+		return verb.NotApplied(verb.ErrClosed)
+	}
+	return nil
+}
+
+// Health asks Redis whether a batch would be carried out, and says what is wrong.
+func (s *Space) Health(ctx context.Context) error {
+	if err := redisio.Probe(ctx, s.at.redis, s.at.book.At); err != nil {
+		return err
+	}
+	return s.at.lastTrouble()
+}
+
+// Stats is what there is of the space.
+func (s *Space) Stats() request.Stats {
+	s.at.mu.Lock()
+	defer s.at.mu.Unlock()
+	return request.Stats{Resident: s.keys.Size(), Queued: len(s.at.dirty), Failing: s.at.trouble, Since: s.at.troubled}
 }
 
 // View returns what a key knows. It waits, within ctx, only for the first read of a

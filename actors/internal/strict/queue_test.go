@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/stretchr/testify/require"
@@ -16,7 +17,7 @@ func callOf(key string) *request.Request {
 }
 
 func messageOf(key string) *request.Request {
-	return request.Message(key, verb.Op{Kind: verb.Inc, N: 1})
+	return request.Message(key, verb.Op{Kind: verb.Inc, N: 1}, limit.New(1<<40, nil))
 }
 
 func batchOf(keys ...string) *request.Request {

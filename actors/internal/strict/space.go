@@ -14,6 +14,7 @@ import (
 	"github.com/distkit/distkit-go/internal/barrier"
 	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/ledger"
+	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -27,14 +28,16 @@ type Config struct {
 	Name      string // of the space; its actors' names start with it
 	Observer  host.Observer
 	Lifetime  time.Duration // of ledgers
-	Woken     func()        // told when something comes to life that is to be swept
+	Pending   *limit.Pending
+	Woken     func() // told when something comes to life that is to be swept
 	FailAt    host.FailPoint
 }
 
 // Space is a container of strict counters at work. It is safe for concurrent use.
 type Space struct {
-	keys   host.Keyspace[*key]
-	writer *writer
+	keys    host.Keyspace[*key]
+	writer  *writer
+	pending *limit.Pending
 }
 
 // New returns a space of which nothing lives yet.
@@ -44,7 +47,7 @@ func New(cfg Config) *Space {
 		book: ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
 	}
 	w.actor = host.NewResident(cfg.Host, cfg.Name+"-writer", true, w)
-	s := &Space{writer: w}
+	s := &Space{writer: w, pending: cfg.Pending}
 	s.keys.Init(cfg.Host, cfg.Name, func() *key { return &key{writer: w} }, cfg.Woken)
 	return s
 }
@@ -95,21 +98,47 @@ func (s *Space) offerParts(ops []verb.Keyed) *request.Request {
 	return r
 }
 
-// Send carries out an operation that nobody waits for; false if the space is
-// closed.
-func (s *Space) Send(key string, o verb.Op) bool {
-	return s.keys.Offer(key, request.Message(key, o))
+// Send carries out an operation that nobody waits for. An error says why it was not
+// accepted.
+func (s *Space) Send(key string, o verb.Op) error {
+	if s.pending.Full() {
+		return verb.NotApplied(verb.ErrOverloaded)
+	}
+	r := request.Message(key, o, s.pending)
+	if !s.keys.Offer(key, r) {
+		s.pending.Add(-1)
+		return verb.NotApplied(verb.ErrClosed)
+	}
+	return nil
 }
 
 // Add is Send of an increment.
-func (s *Space) Add(key string, n int64) bool {
+func (s *Space) Add(key string, n int64) error {
 	return s.Send(key, verb.Op{Kind: verb.Inc, N: n})
 }
 
-// Ask carries out an operation whose outcome goes to reply; false if the space is
-// closed.
-func (s *Space) Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) bool {
-	return s.keys.Offer(key, request.Asked(key, o, reply))
+// Ask carries out an operation whose outcome goes to reply. An error says why it was
+// not accepted.
+func (s *Space) Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) error {
+	if !s.keys.Offer(key, request.Asked(key, o, reply)) {
+		return verb.NotApplied(verb.ErrClosed)
+	}
+	return nil
+}
+
+// Health asks Redis whether a batch would be carried out, and says what is wrong.
+func (s *Space) Health(ctx context.Context) error {
+	if err := redisio.Probe(ctx, s.writer.redis, s.writer.book.At); err != nil {
+		return err
+	}
+	return s.writer.lastTrouble()
+}
+
+// Stats is what there is of the space.
+func (s *Space) Stats() request.Stats {
+	s.writer.mu.Lock()
+	defer s.writer.mu.Unlock()
+	return request.Stats{Resident: s.keys.Size(), Queued: s.writer.queue.len(), Failing: s.writer.trouble, Since: s.writer.since}
 }
 
 // Clear deletes every counter. It goes to the writer through the actors that have

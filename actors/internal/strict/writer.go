@@ -3,6 +3,7 @@ package strict
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/ledger"
@@ -48,6 +49,7 @@ type writer struct {
 	compactAt int           // length at which withdrawn requests are taken out of the queue
 	closed    bool          // the actor has stopped
 	trouble   error         // what Redis last failed with; nil since it answered
+	since     time.Time     // when that began
 	idle      chan struct{} // closed when nothing is left; nil unless asked for
 
 	// The rest is the actor's.
@@ -105,8 +107,11 @@ func (w *writer) lastTrouble() error {
 
 func (w *writer) setTrouble(err error) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.trouble == nil || err == nil {
+		w.since = time.Now()
+	}
 	w.trouble = err
-	w.mu.Unlock()
 }
 
 // Receive implements host.Receiver.

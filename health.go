@@ -1,0 +1,81 @@
+package distkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/verb"
+)
+
+// Health asks Redis, within ctx, by the way that batches go, and says what is wrong: nil
+// if operations would be carried out now. It changes nothing in Redis, and costs a round
+// trip for each kind of counter. Use it for readiness; counting survives a Redis that is
+// away, so it is no reason to restart a process.
+func (s *System) Health(ctx context.Context) error {
+	if s == nil || s.engine == nil {
+		return ErrClosed
+	}
+	if ctx == nil {
+		return errNilContext
+	}
+	var errs []error
+	wrong := func(kind string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("distkit: %s counters: %w", kind, bare{err}))
+		}
+	}
+	wrong("strict", s.engine.Strict().Health(ctx))
+	wrong("lax", s.engine.Lax().Health(ctx))
+	if s.engine.Full() {
+		errs = append(errs, ErrOverloaded)
+	}
+	return errors.Join(errs...)
+}
+
+// bare is an error whose text does not begin with "distkit:".
+type bare struct{ error }
+
+func (b bare) Error() string { return verb.Bare(b.error) }
+func (b bare) Unwrap() error { return b.error }
+
+// Stats is a System at a moment.
+type Stats struct {
+	Strict, Lax CounterStats
+	// Pending is how many lax counters have changes that are not written, and how many
+	// messages nobody waits for; MaxPending is the most, see WithMaxPending.
+	Pending, MaxPending int
+}
+
+// CounterStats is one kind of counters at a moment.
+type CounterStats struct {
+	// Resident is how many counters are in memory.
+	Resident int
+	// Queued is how many strict calls wait for a batch, or how many lax counters wait
+	// for the next flush.
+	Queued int
+	// Failing is what Redis last failed with; nil while it answers.
+	Failing error
+	// FailingSince is when that began; zero while Redis answers.
+	FailingSince time.Time
+}
+
+// Stats returns what is in memory, pending, queued and failing. It costs no I/O.
+func (s *System) Stats() Stats {
+	if s == nil || s.engine == nil {
+		return Stats{}
+	}
+	stats := Stats{Strict: counterStats(s.engine.Strict().Stats()), Lax: counterStats(s.engine.Lax().Stats())}
+	stats.Pending, stats.MaxPending = s.engine.Pending()
+	return stats
+}
+
+func counterStats(s request.Stats) CounterStats {
+	stats := CounterStats{Resident: s.Resident, Queued: s.Queued, Failing: s.Failing}
+	if s.Failing != nil {
+		stats.FailingSince = s.Since
+	}
+	return stats
+}
