@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,23 +32,49 @@ type Server struct {
 }
 
 // Start starts a server, with further command line arguments, and stops it
-// when the test ends. Without a server on PATH (the shared Redis may be
+// when the test ends. The first argument may be a file of settings, as a
+// Sentinel needs one. Without a server on PATH (the shared Redis may be
 // elsewhere, or in Docker) the test is skipped.
 func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s, err := begin(t, args...)
+	require.NoError(t, err)
+	return s
+}
+
+// StartTLS starts a server that takes TLS on a second port, addr, with a
+// certificate and its key from files. If the server was built without TLS, the
+// test is skipped.
+func StartTLS(t testing.TB, certificate, key string) (s *Server, addr string) {
+	t.Helper()
+	port, err := freePort()
+	require.NoError(t, err)
+	s, err = begin(t, "--tls-port", strconv.Itoa(port), "--tls-auth-clients", "no",
+		"--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate)
+	for _, refusal := range []string{"Bad directive", "Failed finding TLS support"} {
+		if err != nil && strings.Contains(err.Error(), refusal) {
+			t.Skip("this server was built without TLS")
+		}
+	}
+	require.NoError(t, err)
+	return s, net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+}
+
+// begin starts a server for a test, or says why it did not start.
+func begin(t testing.TB, args ...string) (s *Server, err error) {
 	t.Helper()
 	if _, err := lookServer(); err != nil {
 		t.Skipf("this test needs a Redis server of its own to treat badly, and %v", err)
 	}
-	var s *Server
-	var err error
 	for range 5 { // somebody may take the port, or that of the cluster's bus, before the server does
 		if s, err = start(t.TempDir(), args...); err == nil || !strings.Contains(err.Error(), "Address already in use") {
 			break
 		}
 	}
-	require.NoError(t, err)
-	t.Cleanup(s.stop)
-	return s
+	if err == nil {
+		t.Cleanup(s.stop)
+	}
+	return s, err
 }
 
 // Durable makes Start's server keep every acknowledged write through a SIGKILL.
@@ -71,10 +98,9 @@ func start(dir string, args ...string) (*Server, error) {
 		binary: binary,
 		log:    filepath.Join(dir, "log"),
 	}
-	s.args = append([]string{
+	s.args = append(slices.Clone(args),
 		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--logfile", s.log,
-		"--save", "",
-	}, args...)
+		"--save", "")
 	return s, s.launch()
 }
 
@@ -117,8 +143,15 @@ func freePort() (int, error) {
 
 // launch starts the process and waits until it serves.
 func (s *Server) launch() error {
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
 	s.cmd = exec.Command(s.binary, s.args...)
-	if err := s.cmd.Start(); err != nil {
+	s.cmd.Stderr = log // what it says before it opens the log itself
+	err = s.cmd.Start()
+	_ = log.Close() // the process has its own
+	if err != nil {
 		return err
 	}
 	s.exited = make(chan struct{})
