@@ -10,7 +10,7 @@ ARGS ?=
 .PHONY: help
 help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Further flags: make test GOTESTFLAGS='-v -run Lax', make demo ARGS=-h, make bench ARGS=-h."
 	@echo 'Tests, cover and the benchmarks use the Redis at REDIS_URL, or start one for the run.'
@@ -26,6 +26,10 @@ test: ## Run all tests, the fault suite's and the benchmarks' own too
 .PHONY: test-race
 test-race: ## Run all tests under the race detector
 	scripts/with-redis scripts/each-module go test -race -count=1 $(GOTESTFLAGS) ./...
+
+.PHONY: test-servers
+test-servers: ## Run the tests that need a server on several kinds and versions
+	scripts/test-servers $(ARGS)
 
 .PHONY: bench
 bench: ## Measure against the rivals, about a quarter of an hour; writes bench/results
