@@ -1,7 +1,6 @@
 package redistest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -144,10 +143,15 @@ func freePort() (int, error) {
 
 // launch starts the process and waits until it serves.
 func (s *Server) launch() error {
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
 	s.cmd = exec.Command(s.binary, s.args...)
-	var said bytes.Buffer // before there is a log
-	s.cmd.Stderr = &said
-	if err := s.cmd.Start(); err != nil {
+	s.cmd.Stderr = log // what it says before it opens the log itself
+	err = s.cmd.Start()
+	_ = log.Close() // the process has its own
+	if err != nil {
 		return err
 	}
 	s.exited = make(chan struct{})
@@ -172,7 +176,7 @@ func (s *Server) launch() error {
 		select {
 		case <-s.exited:
 			text, _ := os.ReadFile(s.log)
-			return fmt.Errorf("%s %v ended at once: %s%s", s.binary, s.args, &said, text)
+			return fmt.Errorf("%s %v ended at once: %s", s.binary, s.args, text)
 		case <-ctx.Done():
 			s.stop()
 			return fmt.Errorf("%s did not serve in time: %w", s.binary, err)
