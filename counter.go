@@ -177,10 +177,10 @@ func (c *counter) do(ctx context.Context, key Key, o verb.Op) (verb.Result, erro
 		return verb.Result{}, err
 	}
 	r := c.space.Do(ctx, key.name, o)
-	if r.Err != nil {
+	if r.Err != nil && !errors.Is(r.Err, ErrNotReplicated) {
 		return verb.Result{}, verb.Named(key.name, r.Err)
 	}
-	return r, nil
+	return r, verb.Named(key.name, r.Err)
 }
 
 // Inc implements Counter.
@@ -313,8 +313,9 @@ func batch[T any](ctx context.Context, c *counter, ops []verb.Keyed, from func(v
 	for i, r := range results {
 		if r.Err != nil {
 			errs[i] = verb.Named(ops[i].Key, r.Err)
-			failed = true
-			continue
+			if failed = true; !errors.Is(r.Err, ErrNotReplicated) {
+				continue
+			}
 		}
 		out[i] = from(r)
 		applied = applied || r.Applied || !ops[i].Kind.Reads() && !ops[i].Kind.Conditional()

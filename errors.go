@@ -10,7 +10,7 @@ import (
 
 // The errors of this package, matched with errors.Is. Every error of an
 // operation matches exactly one of ErrNotApplied and ErrOutcomeUnknown, that of a
-// batch call exactly one of these and ErrPartlyApplied. It matches its cause as well:
+// batch call exactly one of these and ErrPartlyApplied (ErrNotReplicated aside). It matches its cause as well:
 // one of the others, a context's error, or what Redis said.
 var (
 	// ErrInvalidKey: the text cannot be a Key, or the Key is the zero Key.
@@ -33,6 +33,10 @@ var (
 	ErrNotInteger = verb.ErrNotInteger
 	// ErrWrongType: the Redis key of the counters holds another type than a hash.
 	ErrWrongType = verb.ErrWrongType
+	// ErrNotReplicated: it was applied, and answered, but fewer replicas than
+	// WithReplicas asks for have it; a failover may lose it. It matches none of the
+	// classes: calling again would count twice.
+	ErrNotReplicated = verb.ErrNotReplicated
 	// ErrOverloaded: more is pending than WithMaxPending allows.
 	ErrOverloaded = verb.ErrOverloaded
 	// ErrStale: the local view of a lax counter is older than WithMaxStaleness allows.

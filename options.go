@@ -21,6 +21,7 @@ type options struct {
 	passivation  time.Duration
 	lifetime     time.Duration
 	maxPending   int
+	replicas     *redisio.Replicas // nil: none
 	backoffMin   time.Duration
 	backoffMax   time.Duration
 	actorSystem  *actor.ActorSystem
@@ -88,6 +89,17 @@ func WithLedgerLifetime(d time.Duration) Option { return func(o *options) { o.li
 // at least 1.
 func WithMaxPending(n int) Option { return func(o *options) { o.maxPending = n } }
 
+// WithReplicas has each strict change wait until n replicas have it, for timeout at most
+// (WAIT, https://redis.io/docs/latest/commands/wait/). Where they do not, the call
+// answers its value and ErrNotReplicated: it is applied, but a failover may lose it. A
+// batch takes a round trip more. It makes losses by a failover rarer, and known; it
+// does not rule them out, since a replica that has not got the change may be promoted
+// all the same. n is at least 1, timeout at least 1 ms and less than the client's
+// ReadTimeout. Default: none are waited for.
+func WithReplicas(n int, timeout time.Duration) Option {
+	return func(o *options) { o.replicas = &redisio.Replicas{N: n, Within: timeout} }
+}
+
 // WithBackoff sets the delays before a writer that has lost Redis is restarted:
 // min before the first, doubled for each further one, at most max, each reduced
 // by up to a half at random. Default: 10 ms to 1 s.
@@ -140,6 +152,9 @@ func (o *options) validate() error {
 	}
 	if o.lifetime < time.Hour {
 		refuse("WithLedgerLifetime: %v is too short; the least is 1h", o.lifetime)
+	}
+	if r := o.replicas; r != nil && (r.N < 1 || r.Within < time.Millisecond) {
+		refuse("WithReplicas: %d replicas within %v; at least 1 within at least 1ms are allowed", r.N, r.Within)
 	}
 	if o.maxPending < 1 {
 		refuse("WithMaxPending: %d is too few; the least is 1", o.maxPending)

@@ -47,6 +47,9 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 	if err := checkClient(client); err != nil {
 		o.errs = append(o.errs, err)
 	}
+	if err := o.checkReplicas(client); err != nil {
+		o.errs = append(o.errs, err)
+	}
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("distkit: new system: %w", err)
 	}
@@ -65,6 +68,7 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 		Passivation:    o.passivation,
 		LedgerLifetime: o.lifetime,
 		MaxPending:     o.maxPending,
+		Replicas:       o.waitedFor(),
 		BackoffMin:     o.backoffMin,
 		BackoffMax:     o.backoffMax,
 		Observer:       observer{s.events},

@@ -37,7 +37,8 @@ type Config struct {
 	MaxStaleness   time.Duration // 0: unlimited
 	Passivation    time.Duration // idle time after which keys leave memory; 0: never
 	LedgerLifetime time.Duration
-	MaxPending     int // messages that nobody waits for, and lax keys with changes, together
+	Replicas       redisio.Replicas // which are to have each strict batch
+	MaxPending     int              // messages that nobody waits for, and lax keys with changes, together
 	BackoffMin     time.Duration
 	BackoffMax     time.Duration
 	Observer       host.Observer
@@ -92,7 +93,8 @@ func (e *Engine) Lax() *LaxSpace { return e.lax }
 func (e *Engine) newStrict(name string) mode {
 	return strict.New(strict.Config{
 		Host: e.host, Redis: e.cfg.redis, Container: redisio.NewContainer(e.cfg.Prefix, name), Name: name,
-		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
+		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Replicas: e.cfg.Replicas, Pending: e.pending,
+		Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 	})
 }
 

@@ -47,7 +47,8 @@ const (
 // actor.
 type Book struct {
 	At       *redisio.Container
-	Lifetime time.Duration // of the ledgers
+	Lifetime time.Duration    // of the ledgers
+	Replicas redisio.Replicas // which are to have each batch
 
 	lanes []*lane
 	free  []*lane
@@ -109,7 +110,7 @@ type Batch struct {
 // what gather and claim make final when it leaves (see redisio.Call).
 func (k *Book) NewBatch(ops []verb.Keyed, gather func() []verb.Keyed, claim func() bool) *Batch {
 	b := &Batch{book: k}
-	b.At, b.Lifetime, b.Nonce = k.At, k.Lifetime, nonce()
+	b.At, b.Lifetime, b.Replicas, b.Nonce = k.At, k.Lifetime, k.Replicas, nonce()
 	b.Ops, b.Gather, b.Claim = ops, gather, claim
 	b.take(k.freeLane())
 	return b

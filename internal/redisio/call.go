@@ -35,6 +35,7 @@ type Call struct {
 	Text     bool          // send the script's text, not its hash
 	OverFull bool          // run even if memory is full, where Redis can
 	Unmarked bool          // leave no mark of an emptied container
+	Replicas Replicas      // which are to have the batch, if any
 	Known    bool          // there was a container: if there is none, ask who emptied it
 
 	// Ops are the operations, which do not change once the call has left. Until
@@ -47,6 +48,12 @@ type Call struct {
 	fate   atomic.Int32
 
 	Reply
+}
+
+// Replicas are how many are to have a batch, and how long that is waited for.
+type Replicas struct {
+	N      int
+	Within time.Duration
 }
 
 // Status is what the script answered.
@@ -74,6 +81,8 @@ type Reply struct {
 	Results   []verb.Result // one an operation, where Status is Done
 	Last      int64         // Gap, Fenced: where the ledger stands, or NoLedger
 	LastNonce uint64        // Fenced: the nonce of its last batch
+
+	Replicated int // how many replicas have it, where Replicas are asked for
 
 	Replayed bool // Done by an earlier attempt
 	Repeated bool // somebody has sent the call several times at this attempt

@@ -81,6 +81,7 @@ func (c *client) Send(ctx context.Context, calls []*Call) {
 		cmds[i] = newCommand(ctx, call)
 	}
 	c.attempt(ctx, calls, cmds)
+	c.awaitReplicas(ctx, calls)
 	var vanished []*Call
 	var marks []*command
 	for _, call := range calls {

@@ -1,6 +1,8 @@
 package strict
 
 import (
+	"fmt"
+
 	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/ledger"
 	"github.com/distkit/distkit-go/internal/redisio"
@@ -100,6 +102,21 @@ func (b *batch) waiting() []*request.Request {
 		return b.chosen[b.delivered:]
 	}
 	return b.taken
+}
+
+// noteReplicas gives the changes of a batch that too few replicas have that error, beside
+// their values.
+func (b *batch) noteReplicas() {
+	if b.changes == nil || b.changes.Replicated >= b.changes.Replicas.N {
+		return
+	}
+	call := &b.changes.Call
+	err := fmt.Errorf("%w: %d of %d have it after %v", verb.ErrNotReplicated, call.Replicated, call.Replicas.N, call.Replicas.Within)
+	for i := range call.Results {
+		if call.Results[i].Err == nil && !call.Ops[i].Kind.Reads() {
+			call.Results[i].Err = err
+		}
+	}
 }
 
 // deliver gives each request its results, in the order of the batch. A second

@@ -28,6 +28,7 @@ type Config struct {
 	Name      string // of the space; its actors' names start with it
 	Observer  host.Observer
 	Lifetime  time.Duration // of ledgers
+	Replicas  redisio.Replicas
 	Pending   *limit.Pending
 	Woken     func() // told when something comes to life that is to be swept
 	FailAt    host.FailPoint
@@ -44,7 +45,7 @@ type Space struct {
 func New(cfg Config) *Space {
 	w := &writer{
 		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken,
-		book: ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
+		book: ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime, Replicas: cfg.Replicas},
 	}
 	w.actor = host.NewResident(cfg.Host, cfg.Name+"-writer", true, w)
 	s := &Space{writer: w, pending: cfg.Pending}

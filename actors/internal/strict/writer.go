@@ -268,6 +268,7 @@ func (w *writer) takeIn(b *batch) ledger.Verdict {
 func (w *writer) conclude(b *batch, verdict ledger.Verdict) {
 	switch verdict {
 	case ledger.Done:
+		b.noteReplicas()
 		b.deliver(b.call().Results, w.failAt)
 	case ledger.Refuse:
 		b.fail(verb.NotApplied(b.call().Err))

@@ -1,0 +1,41 @@
+package redisio
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// awaitReplicas waits until replicas have the batches that are in, for those that ask
+// for it. WAIT is about the writes of its own connection, so a write goes before it: one
+// that renews the ledger's lifetime. What it waits for includes the batch, which came
+// before, and shows that the ledger is still there.
+func (c *client) awaitReplicas(ctx context.Context, calls []*Call) {
+	for _, call := range calls {
+		if call.Replicas.N > 0 && call.Status == Done && call.Task == Apply {
+			call.Replicated = c.replicated(ctx, call)
+		}
+	}
+}
+
+// replicated is how many replicas have a batch; 0 if that cannot be known.
+func (c *client) replicated(ctx context.Context, call *Call) int {
+	var node redis.Cmdable = c.UniversalClient
+	if c.cluster != nil { // which would send WAIT, that has no key, to any node
+		master, err := c.cluster.MasterForKey(ctx, call.At.Name)
+		if err != nil {
+			return 0
+		}
+		node = master
+	}
+	pipe := node.Pipeline()
+	renewed := pipe.Do(ctx, "pexpire", call.At.Ledger(call.Writer), call.Lifetime.Milliseconds())
+	have := pipe.Do(ctx, "wait", call.Replicas.N, max(1, call.Replicas.Within/time.Millisecond))
+	_, _ = pipe.Exec(ctx) // each says how it ended
+	if there, err := renewed.Int(); err != nil || there != 1 {
+		return 0
+	}
+	n, _ := have.Int() // 0 if it failed
+	return n
+}
