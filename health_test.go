@@ -27,9 +27,9 @@ func TestHealth_saysWhatIsWrong(t *testing.T) {
 	require.NoError(t, admin.ConfigSet(f.ctx, "maxmemory", "0").Err())
 	require.NoError(t, f.Health(f.ctx))
 
-	require.NoError(t, admin.SlaveOf(f.ctx, "127.0.0.1", "1").Err())
+	require.NoError(t, admin.ReplicaOf(f.ctx, "127.0.0.1", "1").Err())
 	require.ErrorContains(t, f.Health(f.ctx), "READONLY")
-	require.NoError(t, admin.SlaveOf(f.ctx, "NO", "ONE").Err())
+	require.NoError(t, admin.ReplicaOf(f.ctx, "NO", "ONE").Err())
 	require.NoError(t, f.Health(f.ctx))
 
 	server.Pause(t)

@@ -236,8 +236,8 @@ func (p *panicked) call(ctx context.Context, space string, c int) {
 		p.outcome(space, c, 5, all[0].Err)
 		p.outcome(space, c, 0, s.Do(ctx, name, get).Err)
 		if s == &p.Lax().Space { // nobody is told, but no panic loses it
-			p.Lax().Add(name, 7)
-			p.Lax().Add(name, -3)
+			_ = p.Lax().Add(name, 7)
+			_ = p.Lax().Add(name, -3)
 			p.outcome(space, c, 4, nil)
 			if i == 2 {
 				_, err := p.Flush(ctx)

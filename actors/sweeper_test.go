@@ -125,7 +125,7 @@ func TestPassivation_midTraffic_losesNothing(t *testing.T) {
 							t.Error(r.Err)
 						}
 						for range 5 {
-							space.Add(name, 1)
+							_ = space.Add(name, 1)
 						}
 						all := space.DoAll(ctx, []verb.Keyed{keyed(name, inc(1)), keyed("shared", inc(1))})
 						if all[0].Err != nil || all[1].Err != nil {
@@ -348,7 +348,7 @@ func TestPassivation_messagesAtTheMomentOfLeaving_areNotLost(t *testing.T) {
 				sending.Go(func() {
 					for i := range 50 {
 						if c%2 == 0 {
-							space.Add("a", 1)
+							_ = space.Add("a", 1)
 						} else if r := space.Do(context.Background(), "a", inc(1)); r.Err != nil {
 							t.Error(r.Err)
 						}
