@@ -29,6 +29,10 @@ type Counter interface {
 	Dec(ctx context.Context, key Key, n int64) (int64, error)
 	// Get returns the value, 0 for a counter that does not exist.
 	Get(ctx context.Context, key Key) (int64, error)
+	// Lookup returns the value, and whether the counter exists: one that does not
+	// reads as 0. A counter exists from its first increment or assignment to its
+	// Del or a Clear, also at 0.
+	Lookup(ctx context.Context, key Key) (n int64, ok bool, err error)
 	// Set assigns n and returns it.
 	Set(ctx context.Context, key Key, n int64) (int64, error)
 	// Del deletes the counter and returns the value it had.
@@ -201,6 +205,12 @@ func (c *counter) Dec(ctx context.Context, key Key, n int64) (int64, error) {
 func (c *counter) Get(ctx context.Context, key Key) (int64, error) {
 	r, err := c.do(ctx, key, verb.Op{Kind: verb.Get})
 	return r.N, err
+}
+
+// Lookup implements Counter.
+func (c *counter) Lookup(ctx context.Context, key Key) (n int64, ok bool, err error) {
+	r, err := c.do(ctx, key, verb.Op{Kind: verb.Get})
+	return r.N, err == nil && !r.Absent, err
 }
 
 // Set implements Counter.
