@@ -267,3 +267,41 @@ func TestCond_holds_asCountersDo(t *testing.T) {
 		}
 	})
 }
+
+func TestDelAll_answersTheValuesTheyHad(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, f *fixture, c distkit.Counter, kind string) {
+		require.NoError(t, f.client.HSet(f.ctx, f.prefix+":"+kind, "a", 42, "text", "text").Err())
+		require.NoError(t, second(c.Inc(f.ctx, keyB, 2)))
+		require.NoError(t, second(c.Inc(f.ctx, keyC, 3)))
+		got, err := c.DelAll(f.ctx, keyB, keyA, distkit.MustKey("none"), keyB)
+		require.NoError(t, err)
+		require.Equal(t, []int64{2, 42, 0, 0}, got)
+		requireLookup(t, f, c, keyA, 0, false)
+		requireLookup(t, f, c, keyB, 0, false)
+		requireLookup(t, f, c, keyC, 3, true)
+
+		got, err = c.DelAll(f.ctx, keyC, distkit.MustKey("text"))
+		requireNotApplied(t, errorOf(t, err, 1), distkit.ErrNotInteger)
+		require.EqualValues(t, 3, got[0])
+		f.flush(t)
+		require.Equal(t, map[string]string{"text": "text"}, f.client.HGetAll(f.ctx, f.prefix+":"+kind).Val())
+
+		got, err = c.DelAll(f.ctx)
+		require.NoError(t, err)
+		require.Empty(t, got)
+		_, err = c.DelAll(f.ctx, keyA, distkit.Key{})
+		requireNotApplied(t, err, distkit.ErrInvalidKey)
+	})
+}
+
+// errorOf is what a batch call says of one of its operations; the others went well.
+func errorOf(t testing.TB, err error, at int) error {
+	t.Helper()
+	var failed *distkit.BatchError
+	require.ErrorAs(t, err, &failed)
+	for i, err := range failed.Errs {
+		require.Equal(t, i == at, err != nil)
+	}
+	return failed.Errs[at]
+}

@@ -53,6 +53,8 @@ type Counter interface {
 	IncAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error)
 	// SetAllIf assigns to each key whose condition holds.
 	SetAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error)
+	// DelAll deletes the counters and returns the values that they had, in order.
+	DelAll(ctx context.Context, keys ...Key) ([]int64, error)
 	// PID returns the address of a counter's actor.
 	PID(key Key) PID
 }
@@ -253,11 +255,7 @@ func (c *counter) doIf(ctx context.Context, kind verb.Kind, key Key, cond Cond, 
 
 // GetAll implements Counter.
 func (c *counter) GetAll(ctx context.Context, keys ...Key) ([]int64, error) {
-	ops := make([]verb.Keyed, len(keys))
-	for i, key := range keys {
-		ops[i] = verb.Keyed{Key: key.name, Op: verb.Op{Kind: verb.Get}}
-	}
-	return batch(ctx, c, ops, valueOf)
+	return batch(ctx, c, keyOps(verb.Get, keys), valueOf)
 }
 
 // IncAll implements Counter.
@@ -280,8 +278,21 @@ func (c *counter) SetAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, 
 	return batch(ctx, c, updateIfOps(verb.SetIf, updates), toChange)
 }
 
+// DelAll implements Counter.
+func (c *counter) DelAll(ctx context.Context, keys ...Key) ([]int64, error) {
+	return batch(ctx, c, keyOps(verb.Del, keys), valueOf)
+}
+
 // PID implements Counter.
 func (c *counter) PID(key Key) PID { return PID{counter: c, key: key} }
+
+func keyOps(kind verb.Kind, keys []Key) []verb.Keyed {
+	ops := make([]verb.Keyed, len(keys))
+	for i, key := range keys {
+		ops[i] = verb.Keyed{Key: key.name, Op: verb.Op{Kind: kind}}
+	}
+	return ops
+}
 
 func updateOps(kind verb.Kind, updates []Update) []verb.Keyed {
 	ops := make([]verb.Keyed, len(updates))

@@ -181,3 +181,32 @@ func (s *sim) liveOn(t *testing.T, random *rand.Rand, n *int64, exists *bool) st
 		return "clear refused"
 	}
 }
+
+// Many Dels wait for Redis, as one does: who gives up on them learns that it is not
+// known whether they were applied.
+func TestDels_ofABatch_waitForRedis(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		ops := []verb.Keyed{keyed("a", del), keyed("b", del), keyed("a", del)}
+		s.redis.Set(laxCounters, "a", 3)
+		s.redis.Set(laxCounters, "b", 4)
+		goOn := make(chan struct{})
+		s.hold(redisio.Apply, goOn)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		for _, r := range s.Lax().DoAll(ctx, ops) {
+			require.ErrorIs(t, r.Err, verb.ErrOutcomeUnknown)
+			require.ErrorIs(t, r.Err, context.DeadlineExceeded)
+		}
+		close(goOn)
+		s.pass(time.Second)
+		require.False(t, s.exists(t, "a"))
+		require.False(t, s.exists(t, "b"))
+		s.redis.Set(laxCounters, "b", 5)
+		results := s.Lax().DoAll(context.Background(), ops)
+		for i, want := range []int64{0, 5, 0} {
+			require.NoError(t, results[i].Err)
+			require.Equal(t, want, results[i].N)
+		}
+	})
+}
