@@ -29,6 +29,10 @@ type Counter interface {
 	Dec(ctx context.Context, key Key, n int64) (int64, error)
 	// Get returns the value, 0 for a counter that does not exist.
 	Get(ctx context.Context, key Key) (int64, error)
+	// Lookup returns the value, and whether the counter exists: one that does not
+	// reads as 0. A counter exists from its first increment or assignment to its
+	// Del or a Clear, also at 0.
+	Lookup(ctx context.Context, key Key) (n int64, ok bool, err error)
 	// Set assigns n and returns it.
 	Set(ctx context.Context, key Key, n int64) (int64, error)
 	// Del deletes the counter and returns the value it had.
@@ -49,6 +53,8 @@ type Counter interface {
 	IncAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error)
 	// SetAllIf assigns to each key whose condition holds.
 	SetAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error)
+	// DelAll deletes the counters and returns the values that they had, in order.
+	DelAll(ctx context.Context, keys ...Key) ([]int64, error)
 	// PID returns the address of a counter's actor.
 	PID(key Key) PID
 }
@@ -201,6 +207,12 @@ func (c *counter) Get(ctx context.Context, key Key) (int64, error) {
 	return r.N, err
 }
 
+// Lookup implements Counter.
+func (c *counter) Lookup(ctx context.Context, key Key) (n int64, ok bool, err error) {
+	r, err := c.do(ctx, key, verb.Op{Kind: verb.Get})
+	return r.N, err == nil && !r.Absent, err
+}
+
 // Set implements Counter.
 func (c *counter) Set(ctx context.Context, key Key, n int64) (int64, error) {
 	r, err := c.do(ctx, key, verb.Op{Kind: verb.Set, N: n})
@@ -241,11 +253,7 @@ func (c *counter) doIf(ctx context.Context, kind verb.Kind, key Key, cond Cond, 
 
 // GetAll implements Counter.
 func (c *counter) GetAll(ctx context.Context, keys ...Key) ([]int64, error) {
-	ops := make([]verb.Keyed, len(keys))
-	for i, key := range keys {
-		ops[i] = verb.Keyed{Key: key.name, Op: verb.Op{Kind: verb.Get}}
-	}
-	return batch(ctx, c, ops, valueOf)
+	return batch(ctx, c, keyOps(verb.Get, keys), valueOf)
 }
 
 // IncAll implements Counter.
@@ -268,8 +276,21 @@ func (c *counter) SetAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, 
 	return batch(ctx, c, updateIfOps(verb.SetIf, updates), toChange)
 }
 
+// DelAll implements Counter.
+func (c *counter) DelAll(ctx context.Context, keys ...Key) ([]int64, error) {
+	return batch(ctx, c, keyOps(verb.Del, keys), valueOf)
+}
+
 // PID implements Counter.
 func (c *counter) PID(key Key) PID { return PID{counter: c, key: key} }
+
+func keyOps(kind verb.Kind, keys []Key) []verb.Keyed {
+	ops := make([]verb.Keyed, len(keys))
+	for i, key := range keys {
+		ops[i] = verb.Keyed{Key: key.name, Op: verb.Op{Kind: kind}}
+	}
+	return ops
+}
 
 func updateOps(kind verb.Kind, updates []Update) []verb.Keyed {
 	ops := make([]verb.Keyed, len(updates))

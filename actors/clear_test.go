@@ -203,7 +203,7 @@ func TestClear_onItsWay_newKeysAreReadAfterIt(t *testing.T) {
 		require.Empty(t, s.attempts(redisio.Read))
 		close(goOn)
 		require.NoError(t, <-cleared)
-		require.Equal(t, verb.Result{}, <-answer)
+		require.Equal(t, verb.Result{Absent: true}, <-answer)
 	})
 }
 

@@ -271,7 +271,7 @@ func TestStrict_reads_areNeverUnknown(t *testing.T) {
 		s := opened(t)
 		s.redis.Set(strictCounters, "b", 7)
 		results := s.Strict().DoAll(context.Background(), []verb.Keyed{keyed("a", get), keyed("b", get), keyed("c", get)})
-		require.Equal(t, []verb.Result{{N: 1}, {N: 7}, {}}, results)
+		require.Equal(t, []verb.Result{{N: 1}, {N: 7}, {Absent: true}}, results)
 		require.Len(t, s.attempts(redisio.Read), 1)
 		require.Empty(t, s.attempts(redisio.Open, redisio.Apply))
 

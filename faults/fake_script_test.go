@@ -209,7 +209,7 @@ func fakeFits(kind rune, operand string) bool {
 	case 'n':
 		return fakeInteger(operand)
 	case 'c':
-		return len(operand) == 1 && strings.Contains("*=!<l>g", operand)
+		return len(operand) == 1 && strings.Contains("*=!<l>gap", operand)
 	default:
 		return true
 	}
@@ -217,15 +217,18 @@ func fakeFits(kind rune, operand string) bool {
 
 // operation carries out one operation and returns its result.
 func (s *fakeScript) operation(op []string) string {
-	code, old := op[0], ""
+	code, old, absent := op[0], "", false
 	if code != "c" && code != "i" && code != "s" {
 		var failure string
-		if old, failure = s.value(op[1]); failure != "" {
+		if old, absent, failure = s.value(op[1]); failure != "" {
 			return failure
 		}
 	}
 	switch code {
 	case "g":
+		if absent {
+			return "-"
+		}
 		return old
 	case "i":
 		return s.add(op[1], op[2])
@@ -251,14 +254,14 @@ func (s *fakeScript) operation(op []string) string {
 		s.freed = true
 		return "0"
 	}
-	return s.change(old, op)
+	return s.change(old, absent, op)
 }
 
 // change carries out a conditional operation.
-func (s *fakeScript) change(old string, op []string) string {
+func (s *fakeScript) change(old string, absent bool, op []string) string {
 	v, _ := strconv.ParseInt(old, 10, 64)
 	than, _ := strconv.ParseInt(op[4], 10, 64)
-	if !fakeHolds(v, op[3], than) {
+	if !fakeHolds(v, absent, op[3], than) {
 		return old + ":"
 	}
 	result := ""
@@ -273,18 +276,18 @@ func (s *fakeScript) change(old string, op []string) string {
 	return old + ":" + result
 }
 
-// value is what a field holds, "0" if there is none; or a failure's result.
-func (s *fakeScript) value(field string) (text, failure string) {
+// value is what a field holds, "0" if it is absent; or a failure's result.
+func (s *fakeScript) value(field string) (text string, absent bool, failure string) {
 	text, found, err := s.hget(s.container, field)
 	switch {
 	case err != "":
-		return "", fakeFailed(err)
+		return "", false, fakeFailed(err)
 	case !found:
-		return "0", ""
+		return "0", true, ""
 	case !fakeInteger(text):
-		return "", "!I"
+		return "", false, "!I"
 	}
-	return text, ""
+	return text, false, ""
 }
 
 func (s *fakeScript) add(field, n string) string {
@@ -321,8 +324,12 @@ func fakeNumber(text string) (float64, bool) {
 	return n, err == nil
 }
 
-func fakeHolds(v int64, cmp string, than int64) bool {
+func fakeHolds(v int64, absent bool, cmp string, than int64) bool {
 	switch cmp {
+	case "a":
+		return absent
+	case "p":
+		return !absent
 	case "=":
 		return v == than
 	case "!":

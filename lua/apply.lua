@@ -37,6 +37,7 @@
 --   batch had been applied.
 --   results are joined by ' ', one an operation:
 --     123      value
+--     -        value of a read: there is no such field
 --     5:8      change, applied (old:new)
 --     5:       change, condition did not hold (old)
 --     !O !I !W overflow, not an integer, wrong type: nothing changed
@@ -203,10 +204,11 @@ local function integer(v)
   return #v < 19 or not (less(v, '-9223372036854775808') or less('9223372036854775807', v))
 end
 
--- value reads a field: its value ('0' where there is none), or nil and a result.
+-- value reads a field: its value, '0' and true where there is none, or nil and a
+-- result.
 local function value(field)
   local v = pcall('HGET', container, field)
-  if v == false then return '0' end
+  if v == false then return '0', true end
   if type(v) == 'table' then return nil, failed(v.err) end
   if not integer(v) then return nil, '!I' end
   return v
@@ -226,9 +228,12 @@ local function assign(field, n)
   return n
 end
 
--- holds reports whether v compares with n as cmp says.
-local function holds(v, cmp, n)
+-- holds reports whether v compares with n as cmp says; absent is whether there is
+-- no field, and v then '0'.
+local function holds(v, absent, cmp, n)
   if cmp == '*' then return true end
+  if cmp == 'a' then return absent end
+  if cmp == 'p' then return not absent end
   if cmp == '=' then return v == n end
   if cmp == '!' then return v ~= n end
   if cmp == '<' then return less(v, n) end
@@ -242,13 +247,13 @@ end
 local function fits(kind, v)
   if v == nil or kind == 'f' then return v ~= nil end
   if kind == 'n' then return integer(v) end
-  return #v == 1 and find('*=!<l>g', v, 1, true) ~= nil
+  return #v == 1 and find('*=!<l>gap', v, 1, true) ~= nil
 end
 
 -- verbs: a row a verb: its operands. What it does is in "carry": a table of
 -- functions would take longer to make than most batches to carry out.
 local verbs = {
-  g = 'f',    -- read                       -> value
+  g = 'f',    -- read                       -> value, or -
   i = 'fn',   -- add n                      -> value
   m = 'f',    -- subtract -2^63             -> value
   s = 'fn',   -- assign n                   -> value
@@ -270,8 +275,10 @@ local function carry(verb, field, n, cmp, than)
     freed = true
     return '0'
   end
-  local old, err = value(field)
-  if verb == 'g' or not old then return old, err end
+  local old, info = value(field) -- info: absent, or the failure
+  if not old then return nil, info end
+  local absent = info == true
+  if verb == 'g' then return absent and '-' or old end
   if verb == 'd' then
     local gone = pcall('HDEL', container, field)
     if type(gone) == 'table' then return nil, failed(gone.err) end
@@ -280,14 +287,13 @@ local function carry(verb, field, n, cmp, than)
   end
   if verb == 'm' then -- old + 2^63 in two steps, neither of which can overflow for a negative one
     if sub(old, 1, 1) ~= '-' then return nil, '!O' end
-    local half
-    half, err = add(field, '9223372036854775807')
+    local half, err = add(field, '9223372036854775807')
     if not half then return nil, err end
     return add(field, '1')
   end
   if verb ~= 'I' and verb ~= 'S' then return nil, '!Everb_not_carried_out' end
-  if not holds(old, cmp, than) then return old .. ':' end
-  local new
+  if not holds(old, absent, cmp, than) then return old .. ':' end
+  local new, err
   if verb == 'I' then new, err = add(field, n) else new, err = assign(field, n) end
   if not new then return nil, err end
   return old .. ':' .. new

@@ -91,7 +91,7 @@ var (
 			o.N = numbers.Draw(t, "n")
 		}
 		if o.Kind.Conditional() {
-			o.If = verb.Cond{Cmp: verb.Cmp(rapid.IntRange(int(verb.Always), int(verb.Ge)).Draw(t, "cmp")), N: numbers.Draw(t, "than")}
+			o.If = verb.Cond{Cmp: verb.Cmp(rapid.IntRange(int(verb.Always), int(verb.Present)).Draw(t, "cmp")), N: numbers.Draw(t, "than")}
 		}
 		return o
 	}), 1, 6)
@@ -425,6 +425,8 @@ func resultWord(r verb.Result, kind verb.Kind) string {
 		return "!I"
 	case r.Err == verb.WrongType:
 		return "!W"
+	case r.Absent:
+		return "-"
 	case r.Applied:
 		return fmt.Sprintf("%d:%d", r.Old, r.N)
 	case kind.Conditional():
@@ -556,29 +558,34 @@ func TestScript_conditionsAgreeWithGo(t *testing.T) {
 	t.Parallel()
 	r := chaos.Begin(t, "conditions in Lua")
 	at, real, random := redisio.NewContainer("p", "strict_counter"), redisio.New(privateRedis(t)), r.Rand(0)
-	const perCall, callsAtOnce = 450, 4 // a Set and a condition each: 900 operations a call
+	model := fakeredis.New()
+	const perCall, callsAtOnce = 450, 4 // a Set or Del and a condition each: 900 operations a call
 	for left := r.Scale(20_000, 2_000_000); left > 0 && !t.Failed(); {
 		calls, again := make([]*redisio.Call, callsAtOnce), make([]*redisio.Call, callsAtOnce)
 		for i := range calls {
 			var ops []verb.Keyed
 			for range perCall {
 				v, than := pair(random)
-				o := verb.Op{Kind: verb.IncIf, N: anyInt64(random), If: verb.Cond{Cmp: verb.Always + verb.Cmp(random.IntN(7)), N: than}}
+				o := verb.Op{Kind: verb.IncIf, N: anyInt64(random), If: verb.Cond{Cmp: verb.Always + verb.Cmp(random.IntN(9)), N: than}}
 				if random.IntN(2) == 0 {
 					o.Kind = verb.SetIf
 				}
-				ops = append(ops, verb.Keyed{Key: "a", Op: verb.Op{Kind: verb.Set, N: v}}, verb.Keyed{Key: "a", Op: o})
+				before := verb.Op{Kind: verb.Set, N: v}
+				if random.IntN(8) == 0 {
+					before = verb.Op{Kind: verb.Del}
+				}
+				ops = append(ops, verb.Keyed{Key: "a", Op: before}, verb.Keyed{Key: "a", Op: o})
 			}
 			calls[i] = &redisio.Call{Task: redisio.Bare, At: at, Ops: ops}
 			again[i] = &redisio.Call{Task: redisio.Bare, At: at, Ops: ops}
 		}
 		real.Send(t.Context(), calls)
-		fakeredis.New().Send(t.Context(), again)
+		model.Send(t.Context(), again)
 		for i, call := range calls {
 			require.Equal(t, redisio.Done, call.Status, "%v", call.Err)
 			for n, got := range call.Results {
 				if want := again[i].Results[n]; got != want {
-					r.Violation("%+v on %d answers %+v, want %+v", call.Ops[n].Op, call.Ops[max(n-1, 0)].N, got, want)
+					r.Violation("%+v after %+v answers %+v, want %+v", call.Ops[n].Op, call.Ops[max(n-1, 0)].Op, got, want)
 				}
 			}
 			r.Cases(perCall)

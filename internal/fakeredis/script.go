@@ -213,6 +213,7 @@ func (s *State) do(container string, o *verb.Keyed) verb.Result {
 	if found {
 		old = verb.ParseField(text)
 	}
+	old.Absent = !found && o.Kind.Reads()
 	switch {
 	case h.Foreign:
 		return verb.Result{Err: verb.WrongType}
@@ -224,7 +225,7 @@ func (s *State) do(container string, o *verb.Keyed) verb.Result {
 	case o.Kind == verb.Del:
 		delete(h.Fields, o.Key)
 		return old
-	case o.Kind.Conditional() && !o.If.Holds(old.N):
+	case o.Kind.Conditional() && !o.If.Holds(old.N, found):
 		return verb.Result{N: old.N, Old: old.N}
 	}
 	n, ok := o.N, true

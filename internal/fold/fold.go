@@ -28,23 +28,24 @@ type Change struct {
 	N    int64
 }
 
-// Of is the change that an operation makes of a view, and whether it makes any.
-// A Del or Clear is none that folds.
-func Of(o verb.Op, view int64) (c Change, applies bool) {
+// Of is the change that an operation makes of a counter of the value view, 0 if it
+// does not exist, and whether it makes any. A sum of 0 makes a counter, where there
+// was none. A Del or Clear is none that folds.
+func Of(o verb.Op, view int64, exists bool) (c Change, applies bool) {
 	switch o.Kind {
 	case verb.Inc:
-		return Change{Add, o.N}, o.N != 0
+		return Change{Add, o.N}, o.N != 0 || !exists
 	case verb.Dec:
 		if n, ok := verb.Sub(0, o.N); ok {
-			return Change{Add, n}, o.N != 0
+			return Change{Add, n}, o.N != 0 || !exists
 		}
 		return Change{Kind: Lift}, true
 	case verb.Set:
 		return Change{Assign, o.N}, true
 	case verb.IncIf:
-		return Change{Add, o.N}, o.If.Holds(view)
+		return Change{Add, o.N}, o.If.Holds(view, exists)
 	case verb.SetIf:
-		return Change{Assign, o.N}, o.If.Holds(view)
+		return Change{Assign, o.N}, o.If.Holds(view, exists)
 	case verb.None, verb.Get, verb.Del, verb.Clear:
 	}
 	return Change{}, false
@@ -85,6 +86,19 @@ func (c Change) On(v int64) (int64, bool) {
 	case Nothing:
 	}
 	return v, true
+}
+
+// Leaves reports whether there is a counter after the change, exists being whether
+// there was one before. A sum of 0 leaves one too, as in Redis.
+func (c Change) Leaves(exists bool) bool {
+	switch c.Kind {
+	case Add, Lift, Assign:
+		return true
+	case Remove, Wipe:
+		return false
+	case Nothing:
+	}
+	return exists
 }
 
 // Over is On, but a sum outside int64 sticks to the end of the range: Redis

@@ -140,11 +140,11 @@ func checkOps(t *testing.T, v int64, changes []Change) {
 			continue
 		}
 		o := c.Op()
-		asked, applies := Of(o, v)
+		asked, applies := Of(o, v, true)
 		require.Equal(t, o.Kind != verb.Inc || o.N != 0, applies)
 		require.Equal(t, c, asked)
 	}
-	least, applies := Of(verb.Op{Kind: verb.Dec, N: v}, 0)
+	least, applies := Of(verb.Op{Kind: verb.Dec, N: v}, 0, true)
 	require.Equal(t, v != 0, applies)
 	require.Equal(t, new(big.Int).Neg(big.NewInt(v)).String(), effectOf(least).n.String())
 }
@@ -221,19 +221,44 @@ func TestOf_isNoChange_whereNothingFolds(t *testing.T) {
 	for _, o := range []verb.Op{
 		{}, {Kind: verb.Get}, {Kind: verb.Del}, {Kind: verb.Clear}, {Kind: verb.Inc}, {Kind: verb.Dec},
 		{Kind: verb.IncIf, N: 1, If: verb.Cond{Cmp: verb.Gt, N: 5}}, {Kind: verb.SetIf, N: 1, If: verb.Cond{Cmp: verb.Ne, N: 5}},
+		{Kind: verb.IncIf, N: 1, If: verb.Cond{Cmp: verb.Absent}}, {Kind: verb.SetIf, N: 1, If: verb.Cond{Cmp: verb.Absent}},
 	} {
-		_, applies := Of(o, 5)
+		_, applies := Of(o, 5, true)
 		require.False(t, applies, "%+v", o)
+	}
+	for _, o := range []verb.Op{{Kind: verb.Inc}, {Kind: verb.Dec}} {
+		c, applies := Of(o, 0, false)
+		require.True(t, applies, "it makes a counter")
+		require.Equal(t, Change{Kind: Add}, c)
 	}
 	for o, want := range map[verb.Op]Change{
 		{Kind: verb.Set, N: 3}: {Assign, 3},
 		{Kind: verb.IncIf, N: 1, If: verb.Cond{Cmp: verb.Ge, N: 5}}: {Add, 1},
 		{Kind: verb.SetIf, N: 1, If: verb.Cond{Cmp: verb.Always}}:   {Assign, 1},
 		{Kind: verb.Dec, N: math.MinInt64}:                          {Kind: Lift},
+		{Kind: verb.IncIf, If: verb.Cond{Cmp: verb.Present}}:        {Kind: Add},
 	} {
-		c, applies := Of(o, 5)
+		c, applies := Of(o, 5, true)
 		require.True(t, applies)
 		require.Equal(t, want, c)
+	}
+}
+
+// What a change leaves is what folding it with others leaves, whatever was there.
+func TestLeaves_agreesWithFolding(t *testing.T) {
+	t.Parallel()
+	changes := []Change{{}, {Add, 2}, {Add, -2}, {Kind: Add}, {Kind: Lift}, {Kind: Assign}}
+	for _, exists := range []bool{false, true} {
+		for _, c := range changes {
+			require.Equal(t, exists || c.Kind != Nothing, c.Leaves(exists), "%+v", c)
+			for _, next := range changes {
+				if both, ok := c.Then(next); ok {
+					require.Equal(t, next.Leaves(c.Leaves(exists)), both.Leaves(exists), "%+v then %+v", c, next)
+				}
+			}
+		}
+		require.False(t, Change{Kind: Remove}.Leaves(exists))
+		require.False(t, Change{Kind: Wipe}.Leaves(exists))
 	}
 }
 

@@ -151,7 +151,7 @@ var resultsOfEach = []struct {
 	{inc("text", 1), verb.Result{Err: verb.NotInteger}},
 	{inc("full", 1), verb.Result{Err: verb.Overflows}},
 	{op(verb.Get, "a", 0), verb.Result{N: 1}},
-	{op(verb.Get, "none", 0), verb.Result{}},
+	{op(verb.Get, "none", 0), verb.Result{Absent: true}},
 	{verb.Keyed{Key: "a", Op: verb.Op{Kind: verb.IncIf, N: math.MinInt64, If: verb.Cond{Cmp: verb.Gt, N: 0}}},
 		verb.Result{Old: 1, N: math.MinInt64 + 1, Applied: true}},
 	{verb.Keyed{Key: "a", Op: verb.Op{Kind: verb.SetIf, N: 3, If: verb.Cond{Cmp: verb.Eq, N: 0}}},

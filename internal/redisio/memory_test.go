@@ -133,7 +133,7 @@ func TestFull_isRead(t *testing.T) {
 	t.Parallel()
 	f, _ := fullRedis(t)
 	read := f.done(t, f.call(redisio.Read, op(verb.Get, "b", 0), op(verb.Get, "none", 0), op(verb.Get, "a", 0)))
-	require.Equal(t, []verb.Result{{N: 8}, {}, {N: 7}}, read.Results)
+	require.Equal(t, []verb.Result{{N: 8}, {Absent: true}, {N: 7}}, read.Results)
 }
 
 // Without a ledger the first operation would be the first write: the whole batch is
@@ -167,7 +167,7 @@ func TestRead_needsNoMoreThanTheRightToRead(t *testing.T) {
 	f := fixtureOn(t, reader, admin)
 	require.NoError(t, admin.HSet(f.ctx, f.at.Name, "a", 7).Err())
 	read := f.done(t, f.call(redisio.Read, op(verb.Get, "a", 0), op(verb.Get, "b", 0)))
-	require.Equal(t, []verb.Result{{N: 7}, {}}, read.Results)
+	require.Equal(t, []verb.Result{{N: 7}, {Absent: true}}, read.Results)
 	c := f.call(redisio.Open)
 	f.send(c)
 	require.Equal(t, redisio.Refused, c.Class, "%v", c.Err)

@@ -39,7 +39,7 @@ func TestSend_pipelinesCallsOfAllTasks(t *testing.T) {
 	read := calls[4].Results
 	require.Len(t, read, redisio.MaxReads)
 	require.Equal(t, verb.Result{N: 3}, read[0])
-	require.Equal(t, verb.Result{}, read[1])
+	require.Equal(t, verb.Result{Absent: true}, read[1])
 	require.Equal(t, verb.Result{Err: verb.NotInteger}, read[500])
 	require.Equal(t, verb.Result{N: 2}, read[999])
 	require.Equal(t, []verb.Result{{N: 3}}, calls[7].Results)

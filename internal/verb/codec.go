@@ -101,9 +101,15 @@ func Parse(text string, ops []Keyed, results []Result) ([]Result, error) {
 	return results, nil
 }
 
+// noField is the script's word for a counter read that does not exist.
+const noField = "-"
+
 func parseResult(word string, kind Kind) (r Result, err error) {
-	if word[0] == '!' {
+	switch {
+	case word[0] == '!':
 		return Result{Err: resultError(word)}, nil
+	case word == noField && kind == Get:
+		return Result{Absent: true}, nil
 	}
 	if !kind.Conditional() {
 		r.N, err = strconv.ParseInt(word, 10, 64)
@@ -137,11 +143,11 @@ func resultError(word string) error {
 	return NotApplied(fmt.Errorf("redis refused the operation: %s", strings.TrimPrefix(text, "E")))
 }
 
-// ParseField reads a counter's field as HMGET gives it: nil is 0. The text
+// ParseField reads a counter's field as HMGET gives it: nil is none. The text
 // must be canonical, as HINCRBY demands.
 func ParseField(field any) Result {
 	if field == nil {
-		return Result{}
+		return Result{Absent: true}
 	}
 	text, _ := field.(string)
 	n, err := strconv.ParseInt(text, 10, 64)

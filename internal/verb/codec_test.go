@@ -52,6 +52,8 @@ func TestAppend_writesEachKindByItsRow(t *testing.T) {
 		"1 S a 5 l 1":   {Kind: SetIf, N: 5, If: Cond{Le, 1}},
 		"1 S a 5 > 1":   {Kind: SetIf, N: 5, If: Cond{Gt, 1}},
 		"1 S a 5 g -12": {Kind: SetIf, N: 5, If: Cond{Ge, -12}},
+		"1 S a 5 a 0":   {Kind: SetIf, N: 5, If: Cond{Cmp: Absent}},
+		"1 I a 5 p 0":   {Kind: IncIf, N: 5, If: Cond{Cmp: Present}},
 		"1 c":           {Kind: Clear},
 	} {
 		require.Equal(t, want, written(Keyed{Key: "a", Op: o}))
@@ -85,6 +87,8 @@ func TestParse_refusesWhatItDoesNotKnow(t *testing.T) {
 	for text, ops := range map[string][]Keyed{
 		"":                    {get},
 		"1":                   {get, get},
+		"-":                   {inc},
+		"-:":                  {change},
 		"1 2":                 {get},
 		"x":                   {get},
 		"1.5":                 {get},
@@ -159,6 +163,8 @@ func resultWord(r Result, kind Kind) string {
 		return fmt.Sprintf("%d:%d", r.Old, r.N)
 	case kind.Conditional():
 		return fmt.Sprintf("%d:", r.Old)
+	case r.Absent:
+		return "-"
 	default:
 		return strconv.FormatInt(r.N, 10)
 	}
@@ -170,6 +176,9 @@ func resultWord(r Result, kind Kind) string {
 func meaning(word string, kind Kind) (r Result, ok bool) {
 	if strings.HasPrefix(word, "!") {
 		return Result{}, true
+	}
+	if word == "-" && kind == Get {
+		return Result{Absent: true}, true
 	}
 	was, is, found := strings.Cut(word, ":")
 	if found != kind.Conditional() {
@@ -194,7 +203,7 @@ func meaning(word string, kind Kind) (r Result, ok bool) {
 
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
-		"", "1", "0 5:8 5: !O !I !W", "-9223372036854775808 9223372036854775807:-9223372036854775808",
+		"", "-", "- -", "1 - 5: -", "1", "0 5:8 5: !O !I !W", "-9223372036854775808 9223372036854775807:-9223372036854775808",
 		"9223372036854775808", "-9223372036854775809:", "!Eno_permission 1", "!", "!E", "!?", "!?x", "+1", "-0", "007:1", "1_0", "0x1:",
 		"1 ", " 1", "1  2", "1:2:3", ":", ":1", "--1", "1.5", "1e3", "nan", "\xff\x00", "１", "9007199254740993:9007199254740992",
 	} {
@@ -205,12 +214,18 @@ func FuzzParse(f *testing.F) {
 			f.Add(seed, size+2, mask)
 		}
 	}
-	// Each bit of the mask says whether an operation is a conditional one.
+	// Each bit of the mask says whether an operation is a conditional one; of the
+	// others every second is a read.
 	f.Fuzz(func(t *testing.T, text string, size uint8, mask uint64) {
 		ops := make([]Keyed, size)
 		for i := range ops {
-			if ops[i].Kind = Inc; mask>>(i%64)&1 == 1 {
+			switch {
+			case mask>>(i%64)&1 == 1:
 				ops[i].Kind = SetIf
+			case i%2 == 1:
+				ops[i].Kind = Get
+			default:
+				ops[i].Kind = Inc
 			}
 		}
 		words := strings.Split(text, " ")
@@ -309,6 +324,6 @@ func FuzzParseField(f *testing.F) {
 		for _, other := range []any{n, []byte(text), []any{text}, true, 1.0} { // no reply of HMGET
 			require.Equal(t, Result{Err: NotInteger}, ParseField(other))
 		}
-		require.Equal(t, Result{}, ParseField(nil))
+		require.Equal(t, Result{Absent: true}, ParseField(nil))
 	})
 }

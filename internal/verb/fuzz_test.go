@@ -34,20 +34,21 @@ func FuzzApplyArithmetic(f *testing.F) {
 }
 
 func FuzzCond(f *testing.F) {
-	for cmp := range Ge + 2 {
+	for cmp := range Present + 2 {
 		for _, v := range edges {
-			f.Add(uint8(cmp), v, v)
-			f.Add(uint8(cmp), v, v-1)
-			f.Add(uint8(cmp), v, -v)
+			f.Add(uint8(cmp), v, v, true)
+			f.Add(uint8(cmp), v, v-1, true)
+			f.Add(uint8(cmp), v, -v, false)
 		}
 	}
-	f.Fuzz(func(t *testing.T, cmp uint8, v, n int64) {
+	f.Fuzz(func(t *testing.T, cmp uint8, v, n int64, exists bool) {
 		order := big.NewInt(v).Cmp(big.NewInt(n))
 		want, valid := map[Cmp]bool{
 			Always: true, Eq: order == 0, Ne: order != 0, Lt: order < 0, Le: order <= 0, Gt: order > 0, Ge: order >= 0,
+			Absent: !exists, Present: exists,
 		}[Cmp(cmp)]
 		c := Cond{Cmp(cmp), n}
 		require.Equal(t, valid, c.Valid())
-		require.Equal(t, want, c.Holds(v), "%d by comparator %d with %d", v, cmp, n)
+		require.Equal(t, want, c.Holds(v, exists), "%d (%v) by comparator %d with %d", v, exists, cmp, n)
 	})
 }

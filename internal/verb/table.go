@@ -44,7 +44,7 @@ var table = [...]row{
 const liftCode = "m"
 
 // cmps are the script's letters for the comparators.
-var cmps = [...]string{Always: "*", Eq: "=", Ne: "!", Lt: "<", Le: "l", Gt: ">", Ge: "g"}
+var cmps = [...]string{Always: "*", Eq: "=", Ne: "!", Lt: "<", Le: "l", Gt: ">", Ge: "g", Absent: "a", Present: "p"}
 
 func nothing(args []any, _ *Keyed) []any { return args }
 func key(args []any, o *Keyed) []any     { return append(args, &o.Key) }

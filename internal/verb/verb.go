@@ -48,11 +48,13 @@ type Keyed struct {
 }
 
 // Result is what an operation answers. N is the value (for Del the value it
-// had); Old and Applied have a meaning for conditional kinds only. A silent Inc
-// was applied and has no N. With Err set, the rest has no meaning.
+// had); Old and Applied have a meaning for conditional kinds only, Absent for Get
+// only: there is no counter, and N is 0. A silent Inc was applied and has no N. With
+// Err set, the rest has no meaning.
 type Result struct {
 	N, Old  int64
 	Applied bool
+	Absent  bool
 	Silent  bool
 	Err     error
 }
@@ -78,19 +80,22 @@ const (
 	Le
 	Gt
 	Ge
+	Absent  // there is no counter
+	Present // there is one, whatever its value
 )
 
-// Cond compares a counter's current value with N.
+// Cond compares a counter's current value with N, or asks whether it exists.
 type Cond struct {
 	Cmp Cmp
 	N   int64
 }
 
 // Valid reports whether c has a comparator; the zero Cond has none.
-func (c Cond) Valid() bool { return c.Cmp >= Always && c.Cmp <= Ge }
+func (c Cond) Valid() bool { return c.Cmp >= Always && c.Cmp <= Present }
 
-// Holds reports whether the condition holds for the value v.
-func (c Cond) Holds(v int64) bool {
+// Holds reports whether the condition holds for a counter of the value v, 0 if it
+// does not exist.
+func (c Cond) Holds(v int64, exists bool) bool {
 	switch c.Cmp {
 	case Always:
 		return true
@@ -106,6 +111,10 @@ func (c Cond) Holds(v int64) bool {
 		return v > c.N
 	case Ge:
 		return v >= c.N
+	case Absent:
+		return !exists
+	case Present:
+		return exists
 	case noCmp:
 	}
 	return false

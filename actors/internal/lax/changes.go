@@ -153,7 +153,7 @@ func (k *key) dropParked(m *mutation) {
 				m.unserved = append(m.unserved, p)
 				continue
 			default:
-				c, _ := fold.Of(p.Op, 0)
+				c, _ := fold.Of(p.Op, 0, true)
 				m.dropped = m.dropped.Then(c)
 				continue
 			}
@@ -192,6 +192,7 @@ func (k *key) land(s *slot) {
 		default:
 			k.remote, k.known, k.seen = s.result.N, true, s.sent
 		}
+		k.exists = m.Leaves(k.exists)
 		if m.Kind == fold.Remove {
 			k.remote = 0
 		}
@@ -389,7 +390,7 @@ func (k *key) remains(unhandled []any) []barrier.Unflushed {
 // abandon fails an operation that was not handled. A change that nobody waits
 // for is noted.
 func (k *key) abandon(r *request.Request, err error, note func(fold.Change, error)) {
-	switch c, applies := fold.Of(r.Op, 0); {
+	switch c, applies := fold.Of(r.Op, 0, true); {
 	case r.Answered():
 	case r.Op.Kind.Conditional() || r.Op.Kind == verb.Del:
 		k.at.observer.MessageRefused(k.Name, err)

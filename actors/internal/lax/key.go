@@ -41,11 +41,12 @@ type key struct {
 	host.Key
 	at *coordinator
 
-	known  bool          // remote has been read
+	known  bool          // remote and exists have been read
+	exists bool          // there was a counter in Redis when remote was seen
 	dirty  bool          // the coordinator knows that open has something
 	asked  bool          // a read is owed to us
 	wanted bool          // somebody has needed the view since the last flight took off
-	remote int64         // the last total seen in Redis
+	remote int64         // the last total seen in Redis, 0 where there is none
 	seen   time.Duration // when, by the clock
 	flown  time.Duration // when flight was gathered
 	landed uint64        // the step at which the last flight's result came
@@ -304,10 +305,10 @@ func (k *key) needsView(r *request.Request) bool {
 
 // apply carries out an operation on the view.
 func (k *key) apply(r *request.Request) {
-	view := k.view()
-	c, applies := fold.Of(r.Op, view)
+	view, exists := k.view(), k.viewExists()
+	c, applies := fold.Of(r.Op, view, exists)
 	if !applies {
-		k.decide(verb.Result{N: view, Old: view})
+		k.decide(verb.Result{N: view, Old: view, Absent: r.Op.Kind.Reads() && !exists})
 		return
 	}
 	after, ok := k.change(c, view)
@@ -320,9 +321,10 @@ func (k *key) apply(r *request.Request) {
 	k.markDirty()
 }
 
-// fold adds increments that nobody waits for.
+// fold adds increments that nobody waits for. If they come to 0, they make a counter
+// all the same.
 func (k *key) fold(n int64) {
-	if n == 0 {
+	if n == 0 && k.viewExists() {
 		return
 	}
 	c := fold.Change{Kind: fold.Add, N: n}

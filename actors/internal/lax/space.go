@@ -65,13 +65,17 @@ func New(cfg Config) *Space {
 
 // Do carries out one operation and waits for its outcome within ctx.
 func (s *Space) Do(ctx context.Context, key string, o verb.Op) verb.Result {
-	r := request.Call(key, o)
-	r.Local = o.Kind != verb.Del
 	if !o.Kind.Reads() && s.refuses(key) {
-		r.Recycle()
 		return verb.Result{Err: verb.NotApplied(verb.ErrOverloaded)}
 	}
-	return s.call(ctx, r)
+	return s.call(ctx, callOf(key, o))
+}
+
+// callOf is a call of which the key decides, but for a Del: that waits for Redis.
+func callOf(key string, o verb.Op) *request.Request {
+	r := request.Call(key, o)
+	r.Local = o.Kind != verb.Del
+	return r
 }
 
 // refuses reports whether a change is one too many: of a key that has none pending.
@@ -111,8 +115,7 @@ func (s *Space) await(ctx context.Context, r *request.Request) verb.Result {
 func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 	calls, results := make([]*request.Request, len(ops)), make([]verb.Result, len(ops))
 	for i := range ops {
-		r := request.Call(ops[i].Key, ops[i].Op)
-		r.Local = true
+		r := callOf(ops[i].Key, ops[i].Op)
 		calls[i] = r
 		if !r.Op.Kind.Reads() && s.refuses(r.Key) {
 			r.Fail(verb.NotApplied(verb.ErrOverloaded))

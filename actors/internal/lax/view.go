@@ -25,6 +25,16 @@ func (k *key) view() int64 {
 	return k.open.Over(v)
 }
 
+// viewExists reports whether there is a counter as this process sees it: in Redis
+// when that was last seen, and by the changes that Redis does not have yet.
+func (k *key) viewExists() bool {
+	exists := k.known && k.exists
+	if k.flight != nil {
+		exists = k.flight.Leaves(exists)
+	}
+	return k.open.Leaves(exists && len(k.dels()) == 0)
+}
+
 // viewFromRemote reports whether the view depends on what was read of Redis.
 func (k *key) viewFromRemote() bool {
 	if k.open.Kind == fold.Assign || len(k.dels()) > 0 {

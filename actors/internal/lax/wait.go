@@ -119,6 +119,7 @@ func (k *key) onSeen(a *refresh.Answer, asked bool) {
 		k.failParked(a.Result.Err)
 	case !mixed:
 		k.remote, k.known, k.seen = a.Result.N, true, a.Sent
+		k.exists = !a.Result.Absent
 	}
 	k.serveParked(asked && !mixed)
 }
