@@ -86,7 +86,14 @@ func (e *Engine) Shutdown(ctx context.Context) ([]Unflushed, error) {
 func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {
 	e.mu.Lock()
 	e.closed.Store(true)
+	for _, s := range e.windows {
+		if s.over != nil {
+			s.over.Stop()
+		}
+	}
 	e.mu.Unlock()
+	e.end()
+	e.leaves.Wait() // they have seen the end of life
 	spaces := e.spaces()
 	for _, s := range spaces {
 		s.Close()

@@ -13,6 +13,8 @@ package actors
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,7 +64,13 @@ type Engine struct {
 	strict *Space
 	lax    *LaxSpace
 
-	mu     sync.Mutex  // guards what of the spaces has been made
+	mu      sync.Mutex         // guards what of the spaces has been made
+	windows map[string]*Space  // by name
+	leaving map[*mode]struct{} // of windows: at work no more, but not all is in Redis
+	leaves  sync.WaitGroup     // goroutines that see to that
+	life    context.Context    // until Shutdown
+	end     context.CancelFunc
+
 	closed atomic.Bool // operations are refused
 
 	shutdown shutdown
@@ -79,8 +87,16 @@ func New(cfg Config) *Engine {
 	e.addresses = host.NewAddresses(e.host)
 	e.sweeper = newSweeper(e)
 	e.pending = limit.New(cfg.MaxPending, cfg.Observer.Overloaded)
-	e.strict = &Space{engine: e, name: "strict_counter", make: e.newStrict}
-	e.lax = &LaxSpace{Space: Space{engine: e, name: "lax_counter", make: e.newLax}}
+	e.windows, e.leaving = map[string]*Space{}, map[*mode]struct{}{}
+	e.life, e.end = context.WithCancel(context.Background())
+	e.strict = &Space{engine: e, name: strictKind, make: func(name string) mode {
+		return e.newStrict(redisio.NewContainer(cfg.Prefix, name), name)
+	}}
+	e.lax = &LaxSpace{Space: Space{engine: e, name: laxKind, make: func(name string) mode {
+		s := e.newLax(redisio.NewContainer(cfg.Prefix, name), name, false)
+		e.lax.lax.Store(s)
+		return s
+	}}}
 	return e
 }
 
@@ -90,31 +106,41 @@ func (e *Engine) Strict() *Space { return e.strict }
 // Lax are the counters that fold in memory.
 func (e *Engine) Lax() *LaxSpace { return e.lax }
 
-func (e *Engine) newStrict(name string) mode {
+// The kinds of counters, as their containers are named.
+const strictKind, laxKind = "strict_counter", "lax_counter"
+
+func (e *Engine) newStrict(at *redisio.Container, name string) mode {
 	return strict.New(strict.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: redisio.NewContainer(e.cfg.Prefix, name), Name: name,
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name,
 		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Replicas: e.cfg.Replicas, Pending: e.pending,
 		Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 	})
 }
 
-func (e *Engine) newLax(name string) mode {
-	s := lax.New(lax.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: redisio.NewContainer(e.cfg.Prefix, name), Name: name,
+func (e *Engine) newLaxWindow(at *redisio.Container, name string) mode {
+	return e.newLax(at, name, true)
+}
+
+func (e *Engine) newLax(at *redisio.Container, name string, begins bool) *lax.Space {
+	return lax.New(lax.Config{
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Begins: begins,
 		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 		AllowedLag: e.cfg.AllowedLag, RefreshWait: e.cfg.RefreshWait, MaxStaleness: e.cfg.MaxStaleness,
 	})
-	e.lax.lax.Store(s)
-	return s
 }
 
 // spaces are those that have been made.
 func (e *Engine) spaces() []mode {
 	var made []mode
-	for _, s := range []*Space{e.strict, &e.lax.Space} {
-		if s.made.Load() {
-			made = append(made, s.mode)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range append([]*Space{e.strict, &e.lax.Space}, slices.Collect(maps.Values(e.windows))...) {
+		if m := s.mode.Load(); m != nil {
+			made = append(made, *m)
 		}
+	}
+	for m := range e.leaving {
+		made = append(made, *m)
 	}
 	return made
 }

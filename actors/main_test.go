@@ -80,6 +80,6 @@ var (
 func asked(t *testing.T, s *Space, key string, o verb.Op) <-chan verb.Result {
 	t.Helper()
 	answer := make(chan verb.Result, 1)
-	require.NoError(t, s.live().Ask(key, o, func(_ verb.Op, r verb.Result) { answer <- r }))
+	require.NoError(t, (*s.live()).Ask(key, o, func(_ verb.Op, r verb.Result) { answer <- r }))
 	return answer
 }

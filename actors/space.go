@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go/actors/internal/lax"
@@ -52,27 +53,40 @@ type Space struct {
 	engine *Engine
 	name   string // of the container, after the prefix
 	make   func(name string) mode
-	made   atomic.Bool // mode is there, for good
-	mode   mode        // set once, under engine.mu
+	mode   atomic.Pointer[mode] // nil: it is not at work; set under engine.mu
+
+	window *Window     // nil: it has no end
+	over   *time.Timer // has a window leave memory; guarded by engine.mu
 }
 
 // live is the space at work; nil if it was never used and the engine is closed.
-func (s *Space) live() mode {
-	if s.made.Load() {
-		return s.mode
+func (s *Space) live() *mode {
+	if m := s.mode.Load(); m != nil {
+		return m
 	}
 	e := s.engine
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !s.made.Load() && !e.closed.Load() {
-		s.mode = s.make(s.name)
-		s.made.Store(true)
+	of := s
+	if s.window != nil { // it may have left memory, and another have taken its place
+		if other := e.windows[s.name]; other != nil {
+			of = other
+		} else {
+			e.windows[s.name] = s
+		}
 	}
-	return s.mode
+	if of.mode.Load() == nil && !e.closed.Load() {
+		m := of.make(of.name)
+		of.mode.Store(&m)
+		if of.window != nil {
+			e.begun(of)
+		}
+	}
+	return of.mode.Load()
 }
 
 // begin is live for a caller with a context: an error if that has ended.
-func (s *Space) begin(ctx context.Context) (mode, error) {
+func (s *Space) begin(ctx context.Context) (*mode, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, verb.NotApplied(err)
 	}
@@ -84,11 +98,15 @@ func (s *Space) begin(ctx context.Context) (mode, error) {
 
 // Do carries out one operation and waits for its outcome within ctx.
 func (s *Space) Do(ctx context.Context, key string, o verb.Op) verb.Result {
-	m, err := s.begin(ctx)
-	if err != nil {
-		return verb.Result{Err: err}
+	for {
+		m, err := s.begin(ctx)
+		if err != nil {
+			return verb.Result{Err: err}
+		}
+		if r := (*m).Do(ctx, key, o); !s.left(m, r.Err) {
+			return r
+		}
 	}
-	return m.Do(ctx, key, o)
 }
 
 // DoAll carries out a batch of operations and returns a result for each, in
@@ -100,25 +118,32 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 		verb.Fail(results, err)
 		return results
 	}
-	return m.DoAll(ctx, ops)
+	return (*m).DoAll(ctx, ops)
 }
 
 // Send carries out one operation that nobody waits for. An error says why it was not
 // accepted.
 func (s *Space) Send(key string, o verb.Op) error {
-	if m := s.live(); m != nil {
-		return m.Send(key, o)
-	}
-	return verb.NotApplied(verb.ErrClosed)
+	return s.offer(func(m mode) error { return m.Send(key, o) })
 }
 
 // Add increments a counter for somebody who waits for nothing. An error says why it was
 // not accepted.
 func (s *Space) Add(key string, n int64) error {
-	if m := s.live(); m != nil {
-		return m.Add(key, n)
+	return s.offer(func(m mode) error { return m.Add(key, n) })
+}
+
+// offer offers an operation that its caller does not wait for.
+func (s *Space) offer(to func(mode) error) error {
+	for {
+		m := s.live()
+		if m == nil {
+			return verb.NotApplied(verb.ErrClosed)
+		}
+		if err := to(*m); !s.left(m, err) {
+			return err
+		}
 	}
-	return verb.NotApplied(verb.ErrClosed)
 }
 
 // Health asks Redis by the way that batches go, and says what is wrong.
@@ -130,15 +155,15 @@ func (s *Space) Health(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.Health(ctx)
+	return (*m).Health(ctx)
 }
 
 // Stats is what there is of the space.
 func (s *Space) Stats() request.Stats {
-	if !s.made.Load() {
-		return request.Stats{}
+	if m := s.mode.Load(); m != nil {
+		return (*m).Stats()
 	}
-	return s.mode.Stats()
+	return request.Stats{}
 }
 
 // Clear deletes every counter.
@@ -150,7 +175,7 @@ func (s *Space) Clear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.Clear(ctx)
+	return (*m).Clear(ctx)
 }
 
 // PID returns the address of a counter for Proto.Actor code.
@@ -163,16 +188,16 @@ func (s *Space) PID(key string) *actor.PID {
 func (s *Space) take(key string, message any, reply func(any)) {
 	cfg := &s.engine.cfg
 	o, err := cfg.Decode(message)
-	switch m := s.live(); {
+	switch {
 	case err != nil:
-	case m == nil:
-		err = verb.NotApplied(verb.ErrClosed)
 	case reply == nil && o.Kind == verb.Inc:
-		err = m.Add(key, o.N)
+		err = s.Add(key, o.N)
 	case reply == nil:
-		err = m.Send(key, o)
+		err = s.Send(key, o)
 	default:
-		err = m.Ask(key, o, func(o verb.Op, r verb.Result) { reply(cfg.Encode(key, o, r)) })
+		err = s.offer(func(m mode) error {
+			return m.Ask(key, o, func(o verb.Op, r verb.Result) { reply(cfg.Encode(key, o, r)) })
+		})
 	}
 	switch {
 	case err == nil:

@@ -9,7 +9,8 @@
 --     KEYS[3]  where the batch deletes: the mark that somebody emptied the container
 --     ARGV[2]  the batch's nonce: 64 random bits in decimal
 --     ARGV[3]  the nonce of the batch before it, or of the opening
---     ARGV[4]  the ledger's lifetime in milliseconds, renewed by every batch
+--     ARGV[4]  the ledger's lifetime in milliseconds, renewed by every batch; of a window
+--              a blank and when the container expires follow, in Unix milliseconds
 --     ARGV[5…] the operations, see below
 --   "bare"     apply this batch, without a ledger: nobody may send it twice
 --     KEYS[1]  the container
@@ -115,6 +116,11 @@ if task ~= 'bare' then
   end
 end
 
+-- expires is when a container that this batch makes is to expire, or nil.
+local lifetime, expires = args[4], nil
+local blank = find(lifetime, ' ', 1, true)
+if blank then lifetime, expires = sub(lifetime, 1, blank - 1), sub(lifetime, blank + 1) end
+
 local count, out, freed = tonumber(args[5]), {}, false -- freed: something was deleted
 if not count then return nothing('ERR the number of operations is missing') end
 
@@ -126,13 +132,14 @@ local function opened()
     local refused = type(asked) == 'table' and not find(asked.err, 'WRONGTYPE', 1, true) and not find(asked.err, 'NOPERM', 1, true)
     return refused and not find(asked.err, "can't run this command", 1, true) and asked or nil
   end
-  local set = pcall('SET', ledger, task .. ' ' .. args[2], 'PX', args[4])
+  local set = pcall('SET', ledger, task .. ' ' .. args[2], 'PX', lifetime)
   if type(set) == 'table' and set.err then return set end
 end
 
 -- finish stores what a replay must answer, and answers.
 local function finish()
   local kept = '1'
+  if expires and (before == '0' or freed) then pcall('PEXPIREAT', container, expires) end
   if (before == '0' or freed) and pcall('EXISTS', container) == 0 then
     kept = '0'
     if mark and before == '1' then pcall('SET', mark, '', 'PX', '604800000') end

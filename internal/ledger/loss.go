@@ -42,7 +42,14 @@ func (b *Batch) note() {
 // way at the same time may have said so, or have emptied it.
 func (b *Batch) vanished() bool {
 	known := b.Replayed && b.Kept || b.ends == b.book.ends
-	return known && b.Vanished() && !b.onPurpose()
+	return known && b.Vanished() && !b.onPurpose() && !b.expired()
+}
+
+// expired reports whether the container may have come to its end: Redis's clock may be
+// ahead of ours by a minute.
+func (b *Batch) expired() bool {
+	end := b.At.Expires
+	return !end.IsZero() && time.Until(end) < time.Minute
 }
 
 // unsee notes that the container need not be there any more.

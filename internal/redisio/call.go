@@ -140,6 +140,14 @@ func (c *Call) Leave() bool {
 	return true
 }
 
+// lives is how long the ledger lives, and when the container expires, for the script.
+func (c *Call) lives() any {
+	if c.At.Expires.IsZero() {
+		return c.Lifetime.Milliseconds()
+	}
+	return fmt.Sprint(c.Lifetime.Milliseconds(), " ", c.At.Expires.UnixMilli())
+}
+
 // batch reports whether the call carries operations that change something.
 func (c *Call) batch() bool { return c.Task == Apply || c.Task == Bare }
 

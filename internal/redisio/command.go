@@ -91,10 +91,10 @@ func (c *command) Args() []any {
 		} else {
 			args = append(args, 2, call.At.Name, call.At.Ledger(call.Writer))
 		}
-		args = append(args, wire{c, fmt.Append(nil, call.Seq)}, &call.Nonce, &call.Previous, call.Lifetime.Milliseconds())
+		args = append(args, wire{c, fmt.Append(nil, call.Seq)}, &call.Nonce, &call.Previous, call.lives())
 		args = verb.Append(args, call.Ops)
 	case Bare:
-		args = append(args, 1, call.At.Name, wire{c, []byte("bare")}, 0, 0, 0)
+		args = append(args, 1, call.At.Name, wire{c, []byte("bare")}, 0, 0, call.lives())
 		args = verb.Append(args, call.Ops)
 	case Open:
 		args = append(args, head[2:]...)

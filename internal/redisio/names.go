@@ -3,13 +3,15 @@ package redisio
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Container is where counters live in Redis: a hash, and beside it, in its slot,
 // the ledgers of those who write to it and the mark of who emptied it.
 type Container struct {
-	Name    string // of the hash, field -> decimal int64
-	ledgers string // what the names of its ledgers start with
+	Name    string    // of the hash, field -> decimal int64
+	Expires time.Time // when Redis lets it go; zero: never
+	ledgers string    // what the names of its ledgers start with
 	mark    string
 }
 

@@ -34,6 +34,7 @@ type Config struct {
 	AllowedLag   time.Duration
 	RefreshWait  time.Duration
 	MaxStaleness time.Duration // 0: unlimited
+	Begins       bool          // there was nothing before: unseen keys count from 0 while Redis is away
 	Pending      *limit.Pending
 	Woken        func() // told when something comes to life that is to be swept
 	FailAt       host.FailPoint
@@ -58,7 +59,7 @@ func New(cfg Config) *Space {
 		At: cfg.Container, Redis: cfg.Redis, Clock: c.clock, Lag: cfg.AllowedLag, Wait: cfg.RefreshWait, Post: c.actor.Post,
 	}
 	s := &Space{at: c}
-	s.keys.Init(cfg.Host, cfg.Name, func() *key { return &key{at: c} }, cfg.Woken)
+	s.keys.Init(cfg.Host, cfg.Name, func() *key { return &key{at: c, known: cfg.Begins && time.Now().Before(cfg.Container.Expires)} }, cfg.Woken)
 	c.keys = s.keys.All
 	return s
 }

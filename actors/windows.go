@@ -1,0 +1,97 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/verb"
+)
+
+// Windows are spaces with an end: their containers expire in Redis. Each is made when
+// it is used, and lives in memory until its end and a while after.
+
+// Window says which one.
+type Window struct {
+	Period  string    // names it, with Start
+	Start   time.Time // to the second
+	End     time.Time // the next one's start
+	Expires time.Time // when Redis lets it go
+}
+
+// name is the name of the window's container, after the prefix.
+func (w *Window) name(kind string) string {
+	return kind + "@" + w.Period + "@" + strconv.FormatInt(w.Start.Unix(), 10)
+}
+
+// lingers is how long a window stays in memory after its end, or after it was used when
+// that was over.
+const lingers = time.Minute
+
+// StrictWindow and LaxWindow are windows of either kind.
+func (e *Engine) StrictWindow(w Window) *Space { return e.window(strictKind, w, e.newStrict) }
+
+// LaxWindow is a window of lax counters. In one that is not over nobody has counted much
+// before: a key never seen counts from 0 while Redis is away.
+func (e *Engine) LaxWindow(w Window) *Space { return e.window(laxKind, w, e.newLaxWindow) }
+
+func (e *Engine) window(kind string, w Window, make func(*redisio.Container, string) mode) *Space {
+	name := w.name(kind)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.windows[name]
+	if s == nil {
+		s = &Space{engine: e, name: name, window: &w, make: func(name string) mode {
+			at := redisio.NewContainer(e.cfg.Prefix, name)
+			at.Expires = w.Expires
+			return make(at, name)
+		}}
+		e.windows[name] = s
+	}
+	return s
+}
+
+// begun notes that a window has come to life; e.mu is held.
+func (e *Engine) begun(s *Space) {
+	due := max(time.Until(s.window.End), 0) + lingers
+	s.over = time.AfterFunc(due, func() { e.retireWindow(s) })
+}
+
+// retireWindow takes a window out of memory, when what it has accepted is in Redis.
+// What is sent to it meanwhile, or later, it is made again for.
+func (e *Engine) retireWindow(s *Space) {
+	e.mu.Lock()
+	live := s.mode.Load()
+	if e.closed.Load() || live == nil {
+		e.mu.Unlock()
+		return
+	}
+	s.mode.Store(nil)
+	delete(e.windows, s.name)
+	e.leaving[live] = struct{}{}
+	e.leaves.Add(1)
+	e.mu.Unlock()
+	defer e.leaves.Done()
+
+	m := *live
+	m.Close()
+	if _, err := m.Drain(e.life); err != nil {
+		return // the engine is shut down, which goes on with it
+	}
+	m.StopWriter()
+	m.StopKeys()
+	m.Abandon() // has nothing left
+	ctx, cancel := context.WithTimeout(e.life, lingers)
+	defer cancel()
+	m.Retire(ctx)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.leaving, live)
+}
+
+// left reports whether an operation was refused only since its window has left memory.
+func (s *Space) left(m *mode, err error) bool {
+	return s.window != nil && err != nil && errors.Is(err, verb.ErrClosed) && s.mode.Load() != m && !s.engine.closed.Load()
+}
