@@ -5,6 +5,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go/actors"
+	"github.com/distkit/distkit-go/internal/verb"
 )
 
 // PID addresses one counter's actor. It stays valid for the life of the
@@ -81,5 +82,18 @@ func (p PID) check() error {
 // counter is what both kinds of counters are.
 type counter struct {
 	system *System
-	space  *actors.Space // nil for a System that NewSystem did not make
+	space  space // nil for a System that NewSystem did not make
 }
+
+// space is where counters are: a container, or the window of now.
+type space interface {
+	Do(ctx context.Context, key string, o verb.Op) verb.Result
+	DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result
+	Send(key string, o verb.Op) error
+	Add(key string, n int64) error
+	Clear(ctx context.Context) error
+	List(ctx context.Context, take func(name string, r verb.Result) bool) error
+	PID(key string) *actor.PID
+}
+
+var _ space = (*actors.Space)(nil)

@@ -33,6 +33,9 @@ type mode interface {
 	// Health asks Redis by the way that batches go, and says what is wrong.
 	Health(ctx context.Context) error
 	Stats() request.Stats
+	// Pending lists the counters of which Redis may not have everything that was
+	// accepted before.
+	Pending() []string
 
 	// Sweep puts to sleep what is idle, and reports whether anything is awake.
 	Sweep() bool

@@ -95,3 +95,52 @@ func (e *Engine) retireWindow(s *Space) {
 func (s *Space) left(m *mode, err error) bool {
 	return s.window != nil && err != nil && errors.Is(err, verb.ErrClosed) && s.mode.Load() != m && !s.engine.closed.Load()
 }
+
+// StrictSeries is the value of a key in each of the windows.
+func (e *Engine) StrictSeries(ctx context.Context, windows []Window, key string) ([]int64, error) {
+	return e.series(ctx, strictKind, windows, key)
+}
+
+// LaxSeries is the value of a key in each of the windows, with what is pending of it in
+// those that are at work here.
+func (e *Engine) LaxSeries(ctx context.Context, windows []Window, key string) ([]int64, error) {
+	return e.series(ctx, laxKind, windows, key)
+}
+
+// series reads windows that are not at work here past them, a thousand in a pipeline, so
+// that none comes to life for it.
+func (e *Engine) series(ctx context.Context, kind string, windows []Window, key string) ([]int64, error) {
+	values, get := make([]int64, len(windows)), verb.Op{Kind: verb.Get}
+	var calls []*redisio.Call
+	var asleep []int
+	for i := range windows {
+		name := windows[i].name(kind)
+		e.mu.Lock()
+		s := e.windows[name]
+		e.mu.Unlock()
+		if s != nil && s.mode.Load() != nil {
+			r := s.Do(ctx, key, get)
+			if r.Err != nil {
+				return nil, r.Err
+			}
+			values[i] = r.N
+			continue
+		}
+		call := &redisio.Call{Task: redisio.Read, At: redisio.NewContainer(e.cfg.Prefix, name), Ops: []verb.Keyed{{Key: key, Op: get}}}
+		calls, asleep = append(calls, call), append(asleep, i)
+	}
+	for len(calls) > 0 {
+		part := calls[:min(len(calls), redisio.MaxReads)]
+		if err := e.read(ctx, part, true); err != nil {
+			return nil, verb.NotApplied(err)
+		}
+		for i, call := range part {
+			if err := call.Results[0].Err; err != nil {
+				return nil, err
+			}
+			values[asleep[i]] = call.Results[0].N
+		}
+		calls, asleep = calls[len(part):], asleep[len(part):]
+	}
+	return values, nil
+}

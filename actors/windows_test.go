@@ -1,0 +1,101 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/distkit/distkit-go/internal/fakeredis"
+	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/verb"
+	"github.com/stretchr/testify/require"
+)
+
+func hourOf(at time.Time) Window {
+	start := at.Truncate(time.Hour)
+	return Window{Period: "3600s", Start: start, End: start.Add(time.Hour), Expires: start.Add(25 * time.Hour)}
+}
+
+// inMemory is how many windows are.
+func (s *sim) inMemory() int {
+	s.Engine.mu.Lock()
+	defer s.Engine.mu.Unlock()
+	return len(s.windows) + len(s.leaving)
+}
+
+// A month of windows: what was accepted is in Redis, each leaves memory after its end
+// with its ledgers, and nobody notices.
+func TestWindows_leaveMemory_andLoseNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		ctx := context.Background()
+		sent := map[string]int64{}
+		for range 24 * 30 {
+			now := time.Now()
+			w := hourOf(now)
+			for kind, space := range map[string]*Space{strictKind: s.StrictWindow(w), laxKind: s.LaxWindow(w)} {
+				for range 3 {
+					require.NoError(t, space.Add("a", 1))
+					require.NoError(t, space.Do(ctx, "a", inc(1)).Err)
+					sent[w.name(kind)] += 2
+				}
+			}
+			time.Sleep(time.Until(w.End.Add(-time.Millisecond)))
+			late := s.LaxWindow(hourOf(time.Now()))
+			require.NoError(t, late.Add("a", 1))
+			sent[w.name(laxKind)]++
+			time.Sleep(time.Until(w.End.Add(time.Second)))
+			require.LessOrEqual(t, s.inMemory(), 4, "they pile up in memory")
+		}
+		time.Sleep(2 * lingers)
+		synctest.Wait()
+		require.Zero(t, s.inMemory())
+		for name, n := range sent {
+			require.Equal(t, n, s.value(s.cfg.Prefix+":"+name, "a"), name)
+		}
+	})
+}
+
+// A window that leaves memory while somebody counts in it is made anew.
+func TestWindows_countedInWhileTheyLeave(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		ctx := context.Background()
+		w := hourOf(time.Now())
+		strict, lax := s.StrictWindow(w), s.LaxWindow(w)
+		var accepted [2]int64
+		stop := w.End.Add(5 * lingers)
+		for i := 0; time.Now().Before(stop); i++ {
+			for k, space := range []*Space{strict, lax} {
+				require.NoError(t, space.Add("a", 1))
+				r := space.Do(ctx, "a", verb.Op{Kind: verb.Inc, N: 1})
+				require.NoError(t, r.Err, fmt.Sprint(i))
+				accepted[k] += 2
+			}
+			time.Sleep(lingers / 20)
+		}
+		_, err := s.Engine.Flush(ctx)
+		require.NoError(t, err)
+		for k, kind := range []string{strictKind, laxKind} {
+			require.Equal(t, accepted[k], s.value(s.cfg.Prefix+":"+w.name(kind), "a"))
+		}
+	})
+}
+
+// Redis is away when a window is over: it stays until its changes are written.
+func TestWindows_overDuringAnOutage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		w := hourOf(time.Now())
+		s.set(func(*redisio.Call) fakeredis.Fate { return fakeredis.Unreachable })
+		require.NoError(t, s.LaxWindow(w).Add("a", 5))
+		time.Sleep(time.Until(w.End.Add(10 * lingers)))
+		require.Equal(t, 1, s.inMemory(), "it waits for Redis")
+		left, err := s.Engine.Shutdown(within(t, time.Second))
+		require.Error(t, err)
+		require.Len(t, left, 1)
+		require.EqualValues(t, 5, left[0].N)
+	})
+}
