@@ -10,7 +10,7 @@ ARGS ?=
 .PHONY: help
 help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Further flags: make test GOTESTFLAGS='-v -run Lax', make demo ARGS=-h, make bench ARGS=-h."
 	@echo 'Tests, cover and the benchmarks use the Redis at REDIS_URL, or start one for the run.'
@@ -34,6 +34,10 @@ test-servers: ## Run the tests that need a server on several kinds and versions
 .PHONY: bench
 bench: ## Measure against the rivals, about a quarter of an hour; writes bench/results
 	cd bench && ../scripts/with-redis go run ./cmd/compare $(ARGS)
+
+.PHONY: bench-systems
+bench-systems: ## Measure what a System costs, by a thousand; takes 3 GB
+	scripts/with-redis go test -run '^$$' -bench '^BenchmarkSystems$$' -benchtime 1x $(GOTESTFLAGS) .
 
 .PHONY: bench-check
 bench-check: ## Measure a short form, and fail if ratios are worse than bench/results
