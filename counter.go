@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/distkit/distkit-go/actors"
@@ -55,6 +56,27 @@ type Counter interface {
 	SetAllIf(ctx context.Context, updates ...UpdateIf) ([]Change, error)
 	// DelAll deletes the counters and returns the values that they had, in order.
 	DelAll(ctx context.Context, keys ...Key) ([]int64, error)
+	// All goes through the counters that exist, in no order, by a cursor: a step is a
+	// few hundred of them, and Redis serves others between two steps. Each use of the
+	// sequence goes through them anew. What exists from the beginning to the end is
+	// met, with a value that it had meanwhile; what comes or goes meanwhile may be.
+	// One may be met twice, should Redis shrink the hash meanwhile.
+	//
+	// A strict counter has the value in Redis. Lax counters with changes that Redis
+	// may not have yet come first, as Get answers them, those in memory only too; the
+	// others have the value in Redis. A lax counter that this process has deleted is
+	// not met, even if Redis has yet to learn of it.
+	//
+	// An error with an Entry's key is of that counter only: a text that is no int64,
+	// say. Any other error is the last there is: the end of ctx, a Redis that
+	// refuses. While Redis is away at the beginning All waits for it within ctx; an
+	// outage later ends it, since the cursor is lost with it. (A failover that no
+	// call notices may cost it counters.) Every error matches ErrNotApplied.
+	All(ctx context.Context) iter.Seq2[Entry, error]
+	// Top returns the n largest counters, the largest first, equal ones by their
+	// keys. It goes through All, and needs memory for n. Where single counters cannot
+	// be read, the result is valid for the others, beside an error.
+	Top(ctx context.Context, n int) ([]Entry, error)
 	// PID returns the address of a counter's actor.
 	PID(key Key) PID
 }

@@ -29,6 +29,10 @@ type mode interface {
 	// Flush writes what was accepted before it, and lists what Redis refused.
 	Flush(ctx context.Context, stopped <-chan struct{}) ([]barrier.Unflushed, error)
 
+	// Pending lists the counters of which Redis may not have everything that was
+	// accepted before.
+	Pending() []string
+
 	// Sweep puts to sleep what is idle, and reports whether anything is awake.
 	Sweep() bool
 

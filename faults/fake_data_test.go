@@ -110,6 +110,19 @@ func (d *fakeData) do(r fakeRequest) string {
 			fields = append(fields, reply)
 		}
 		return fakeArray(fields...)
+	case "hscan":
+		v := d.key(r[1])
+		if v == nil {
+			v = &fakeValue{hash: map[string]string{}}
+		}
+		if v.hash == nil {
+			return fakeError(fakeWrongType)
+		}
+		fields := make([]string, 0, 2*len(v.hash))
+		for field, text := range v.hash {
+			fields = append(fields, fakeBulk(field), fakeBulk(text))
+		}
+		return fakeArray(fakeBulk("0"), fakeArray(fields...)) // whole, as a small one
 	case "pexpire":
 		v := d.key(r[1])
 		ms, err := strconv.ParseInt(r[2], 10, 64)

@@ -42,7 +42,7 @@ func readBurst(in *bufio.Reader) (*burst, error) {
 			if bytes.Contains(b.bytes[start:], []byte("\r\nopen\r\n")) {
 				b.openings++
 			}
-		case "hmget":
+		case "hmget", "hscan":
 			b.reads++
 		case "hello", "client":
 			b.greeting = true

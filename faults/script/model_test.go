@@ -178,6 +178,9 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			before := rapid.SampledFrom(m.past).Draw(t, "to")
 			m.edit(t, func(s *fakeredis.State) { *s = before.Clone() })
 		},
+		"scan": func(t *rapid.T) {
+			m.send(t, &redisio.Call{Task: redisio.Scan}, rapid.Bool().Draw(t, "full"))
+		},
 		"skipped": func(t *rapid.T) {
 			l := m.lane(t)
 			call := l.call(l.sent)
@@ -291,6 +294,9 @@ func told(call *redisio.Call) string {
 // of a mark.
 func differ(got, want *redisio.Call) error {
 	g, w := got.Reply, want.Reply
+	for _, fields := range [][]redisio.Field{g.Fields, w.Fields} { // in no order
+		slices.SortFunc(fields, func(a, b redisio.Field) int { return strings.Compare(a.Key, b.Key) })
+	}
 	if len(g.Results) != len(w.Results) {
 		return fmt.Errorf("%d results, want %d", len(g.Results), len(w.Results))
 	}

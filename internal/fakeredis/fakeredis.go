@@ -128,6 +128,7 @@ type request struct {
 	nonce, previous    uint64
 	lifetime           time.Duration
 	overFull, unmarked bool
+	cursor             uint64
 	ops                []verb.Keyed
 }
 
@@ -147,7 +148,7 @@ func (r *Redis) Send(_ context.Context, calls []*redisio.Call) {
 		}
 		requests[i] = request{
 			c.Task, c.At.Name, c.At.Ledger(c.Writer), c.Seq, c.Nonce, c.Previous, c.Lifetime,
-			c.OverFull, c.Unmarked, slices.Clone(c.Ops),
+			c.OverFull, c.Unmarked, c.Cursor, slices.Clone(c.Ops),
 		}
 	}
 	time.Sleep(r.Latency / 2)

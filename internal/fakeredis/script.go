@@ -1,7 +1,10 @@
 package fakeredis
 
 import (
+	"cmp"
+	"hash/fnv"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -80,6 +83,8 @@ func (s *State) carryOut(q *request, full, brokenOff bool) redisio.Reply {
 			results[i] = s.do(q.container, &verb.Keyed{Key: q.ops[i].Key, Op: verb.Op{Kind: verb.Get}})
 		}
 		return redisio.Reply{Status: redisio.Done, Results: results}
+	case redisio.Scan:
+		return s.scan(q)
 	case redisio.Retire:
 		if l, found := s.Ledgers[q.ledger]; found {
 			l.Expires = expiry(retiredLifetime)
@@ -87,6 +92,38 @@ func (s *State) carryOut(q *request, full, brokenOff bool) redisio.Reply {
 		}
 	}
 	return redisio.Reply{}
+}
+
+// scanCount is how many fields a step of a listing gives.
+const scanCount = 250
+
+// scan is a step of a listing. It goes through the fields in the order of their
+// hashes, which are the cursors, so that each that stays is met once, whatever
+// becomes of the others.
+func (s *State) scan(q *request) redisio.Reply {
+	h := s.Containers[q.container]
+	if h.Foreign {
+		return redisio.Reply{Class: redisio.Refused, Err: verb.ErrWrongType}
+	}
+	r := redisio.Reply{Status: redisio.Done}
+	keys := slices.SortedFunc(maps.Keys(h.Fields), func(a, b string) int { return cmp.Compare(cursorOf(a), cursorOf(b)) })
+	for _, key := range keys {
+		switch at := cursorOf(key); {
+		case at < q.cursor:
+		case len(r.Fields) == scanCount:
+			r.Next = at
+			return r
+		default:
+			r.Fields = append(r.Fields, redisio.Field{Key: key, Result: verb.ParseField(h.Fields[key])})
+		}
+	}
+	return r
+}
+
+func cursorOf(key string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key)) // it never fails
+	return h.Sum64()
 }
 
 func expiry(lifetime time.Duration) time.Time {

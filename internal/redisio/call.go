@@ -1,7 +1,9 @@
 package redisio
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -18,6 +20,7 @@ const (
 	Apply  Task = iota // apply the operations as the lane's batch of this number
 	Bare               // apply the operations without a ledger: never to be sent again
 	Read               // read the keys of the operations, by a plain command
+	Scan               // list a few of the fields, from Cursor on, by a plain command
 	Open               // begin the lane
 	Fence              // let no batch pass the lane any more, and say where it stood
 	Retire             // shorten the life of the lane's ledger
@@ -36,6 +39,7 @@ type Call struct {
 	OverFull bool          // run even if memory is full, where Redis can
 	Unmarked bool          // leave no mark of an emptied container
 	Known    bool          // there was a container: if there is none, ask who emptied it
+	Cursor   uint64        // of a Scan: the Next of the one before, 0 for the first
 
 	// Ops are the operations, which do not change once the call has left. Until
 	// then Gather, where it is set, gives them for each attempt, and Claim makes
@@ -55,7 +59,7 @@ type Status uint8
 // The statuses.
 const (
 	None     Status = iota // nothing: Class says why
-	Done                   // the batch is in, or the reads are answered
+	Done                   // the batch is in, or the reads or the Scan are answered
 	Gap                    // the ledger stands before the number that comes before the batch's
 	Conflict               // the lane is somebody else's as well
 	Opened
@@ -75,6 +79,9 @@ type Reply struct {
 	Last      int64         // Gap, Fenced: where the ledger stands, or NoLedger
 	LastNonce uint64        // Fenced: the nonce of its last batch
 
+	Fields []Field // what a Scan has found
+	Next   uint64  // the Cursor of the next one; 0 if this was the last
+
 	Replayed bool // Done by an earlier attempt
 	Repeated bool // somebody has sent the call several times at this attempt
 	Existed  bool // there was a container when the call came
@@ -82,6 +89,12 @@ type Reply struct {
 
 	Emptied    bool          // the container has vanished, and somebody emptied it on purpose,
 	EmptiedAgo time.Duration // so long ago
+}
+
+// Field is a field of the container, and what a read of it answers.
+type Field struct {
+	Key string
+	verb.Result
 }
 
 // Vanished reports whether there was no container where one had been: when the
@@ -222,4 +235,28 @@ func (c *Call) readFields(reply any) (r Reply, err error) {
 		r.Results[i] = verb.ParseField(field)
 	}
 	return r, nil
+}
+
+// readScan reads the reply to HSCAN: the next cursor, and fields and values.
+func readScan(reply any) (r Reply, err error) {
+	malformed := errors.New("malformed reply to HSCAN")
+	parts, _ := reply.([]any)
+	if len(parts) != 2 {
+		return r, malformed
+	}
+	cursor, _ := parts[0].(string)
+	pairs, ok := parts[1].([]any)
+	next, err := strconv.ParseUint(cursor, 10, 64)
+	if err != nil || !ok || len(pairs)%2 != 0 {
+		return r, malformed
+	}
+	fields := make([]Field, 0, len(pairs)/2)
+	for pair := range slices.Chunk(pairs, 2) {
+		key, ok := pair[0].(string)
+		if !ok {
+			return r, malformed
+		}
+		fields = append(fields, Field{key, verb.ParseField(pair[1])})
+	}
+	return Reply{Status: Done, Fields: fields, Next: next}, nil
 }

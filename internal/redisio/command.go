@@ -49,6 +49,8 @@ func newCommand(ctx context.Context, call *Call) *command {
 		c.Cmd = redis.NewCmd(ctx, name, text, 1, call.At.Ledger(call.Writer))
 	case Read:
 		c.Cmd = redis.NewCmd(ctx, "hmget", call.At.Name)
+	case Scan:
+		c.Cmd = redis.NewCmd(ctx, "hscan", call.At.Name)
 	case Retire:
 		c.Cmd = redis.NewCmd(ctx, "pexpire", call.At.Ledger(call.Writer))
 	}
@@ -107,6 +109,9 @@ func (c *command) Args() []any {
 		for i := range call.Ops {
 			args = append(args, &call.Ops[i].Key)
 		}
+	case Scan:
+		args[1] = wire{c, []byte(call.At.Name)}
+		args = append(args, call.Cursor, "count", scanCount)
 	case Retire:
 		args = append(args, wire{c, fmt.Append(nil, retiredLifetime.Milliseconds())})
 	}
@@ -158,6 +163,9 @@ func (c *command) reply() Reply {
 		verb.Fail(r.Results, verb.WrongType)
 		return r
 	}
+	if err != nil && c.call.Task == Scan && wrongType(err) {
+		return Reply{Class: Refused, Err: verb.ErrWrongType}
+	}
 	if err != nil {
 		r := Reply{Class: Classify(err), Err: advise(err)}
 		if r.Class == NoScript {
@@ -179,6 +187,8 @@ func (c *command) reply() Reply {
 		return r
 	case Read:
 		r, err = c.call.readFields(value)
+	case Scan:
+		r, err = readScan(value)
 	case Apply, Bare, Open, Fence:
 		text, _ := value.(string)
 		r, err = c.call.read(text, c.call.Results[:0])

@@ -167,7 +167,7 @@ func TestHook_thatDoesNotLetTheCallThrough(t *testing.T) {
 			t.Parallel()
 			f, l := hooked(t, h)
 			before := l.Scripts()
-			for _, task := range []redisio.Task{redisio.Apply, redisio.Bare, redisio.Open, redisio.Fence, redisio.Read} {
+			for _, task := range []redisio.Task{redisio.Apply, redisio.Bare, redisio.Open, redisio.Fence, redisio.Read, redisio.Scan} {
 				c := f.batch(2, inc("a", 5))
 				c.Task = task
 				f.send(c)

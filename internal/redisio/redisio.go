@@ -3,7 +3,8 @@
 // ledger's decision.
 //
 // A batch goes as one call of lua/apply.lua, which applies it once however often
-// it is sent; a batch of reads as a plain HMGET. Several calls share one pipeline,
+// it is sent; a batch of reads as a plain HMGET, a step of a listing as a plain
+// HSCAN. Several calls share one pipeline,
 // one round trip. No command of ours is ever sent again by the client library
 // (see command).
 package redisio
@@ -30,6 +31,11 @@ type Sender interface {
 
 // MaxReads bounds the reads of one call: one HMGET.
 const MaxReads = 1000
+
+// scanCount is how many fields a Scan asks for: Redis serves nobody else while it
+// looks for them: 0.3 ms on average in a million, 0.5 at most. A container of few fields
+// comes whole.
+const scanCount = 250
 
 // retiredLifetime is what a ledger has left that is needed no more.
 const retiredLifetime = time.Minute

@@ -186,6 +186,18 @@ func (s *Space) flush() *barrier.Barrier {
 	return b
 }
 
+// Pending lists the keys of which Redis may not have everything that was accepted
+// before.
+func (s *Space) Pending() []string {
+	var pending []string
+	for _, k := range s.keys.All() {
+		if !k.Box.Empty(k.Quiet) {
+			pending = append(pending, k.Name)
+		}
+	}
+	return pending
+}
+
 // Sweep puts to sleep what has been idle, and reports whether anything is awake.
 // While Redis is away keys go on answering from what they have.
 func (s *Space) Sweep() bool {

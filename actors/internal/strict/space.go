@@ -148,6 +148,9 @@ func (s *Space) Flush(context.Context, <-chan struct{}) ([]barrier.Unflushed, er
 	return nil, nil
 }
 
+// Pending is nothing: what is accepted is answered when Redis has it.
+func (s *Space) Pending() []string { return nil }
+
 // Sweep puts to sleep what has been idle, and reports whether anything is awake.
 func (s *Space) Sweep() bool {
 	s.keys.Sweep()
