@@ -55,7 +55,7 @@ type BatchError struct {
 	// where it succeeded.
 	Errs []error
 
-	applied bool // an operation has changed its counter
+	applied bool // an operation has changed its counter, for good or not
 }
 
 // Error counts the failures and shows the first.
@@ -87,6 +87,8 @@ func (e *BatchError) class() error {
 	switch {
 	case e.any(ErrOutcomeUnknown):
 		return ErrOutcomeUnknown
+	case e.any(ErrNotReplicated) && !e.any(ErrNotApplied):
+		return ErrNotReplicated
 	case e.applied:
 		return ErrPartlyApplied
 	default:

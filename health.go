@@ -11,7 +11,8 @@ import (
 )
 
 // Health asks Redis, within ctx, by the way that batches go, and says what is wrong: nil
-// if operations would be carried out now. It changes nothing in Redis, and costs a round
+// if Redis would take a batch now; it does not learn whether each command is permitted.
+// It changes nothing in Redis, and costs a round
 // trip for each kind of counter. Use it for readiness; counting survives a Redis that is
 // away, so it is no reason to restart a process.
 func (s *System) Health(ctx context.Context) error {

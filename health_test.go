@@ -32,6 +32,10 @@ func TestHealth_saysWhatIsWrong(t *testing.T) {
 	require.NoError(t, admin.ReplicaOf(f.ctx, "NO", "ONE").Err())
 	require.NoError(t, f.Health(f.ctx))
 
+	require.NoError(t, admin.Set(f.ctx, f.prefix+":strict_counter", "text", 0).Err())
+	require.ErrorIs(t, f.Health(f.ctx), distkit.ErrWrongType)
+	require.NoError(t, admin.Del(f.ctx, f.prefix+":strict_counter").Err())
+
 	server.Pause(t)
 	short, cancel := context.WithTimeout(f.ctx, 50*time.Millisecond)
 	defer cancel()
@@ -83,6 +87,17 @@ func TestStats_ofAnOutage(t *testing.T) {
 	require.NoError(t, stats.Strict.Failing)
 	require.Zero(t, stats.Strict.FailingSince)
 	require.NoError(t, f.Health(f.ctx))
+
+	// Of an outage in which all callers gave up Health is the first to see the end.
+	line.Down(true)
+	short, cancel := context.WithTimeout(f.ctx, 50*time.Millisecond)
+	defer cancel()
+	_, err := f.Strict().Inc(short, keyA, 1)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Eventually(t, func() bool { return f.Stats().Strict.Queued == 0 }, 10*time.Second, time.Millisecond)
+	line.Down(false)
+	require.Eventually(t, func() bool { return f.Health(f.ctx) == nil }, 10*time.Second, time.Millisecond)
+	require.NoError(t, f.Stats().Strict.Failing)
 }
 
 // Beyond the bound what nobody waits for is refused, and told; what is pending is

@@ -53,7 +53,8 @@ func (SetIf) message() {}
 type Value struct{ N int64 }
 
 // Failure is the reply to a message that failed. Err matches exactly one of
-// ErrNotApplied and ErrOutcomeUnknown.
+// ErrNotApplied and ErrOutcomeUnknown, or, where replicas are waited for,
+// ErrNotReplicated: that was applied.
 type Failure struct{ Err error }
 
 func (Value) reply()   {}

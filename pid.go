@@ -2,6 +2,7 @@ package distkit
 
 import (
 	"context"
+	"errors"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go/actors"
@@ -53,10 +54,11 @@ func (p PID) Request(ctx context.Context, m Message) (Reply, error) {
 		return nil, err
 	}
 	result, err := p.counter.do(ctx, p.key, o)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotReplicated) {
 		return nil, err
 	}
-	return encode(p.key.name, o, result), nil
+	result.Err = nil
+	return encode(p.key.name, o, result), err
 }
 
 // Actor returns the PID for Proto.Actor code, as in

@@ -331,7 +331,7 @@ func fakeRandomOps(rng *rand.Rand) []string {
 			case 'n':
 				ops = append(ops, number())
 			default:
-				ops = append(ops, "*=!<l>g"[rng.IntN(7):][:1])
+				ops = append(ops, "*=!<l>gap"[rng.IntN(9):][:1])
 			}
 		}
 	}

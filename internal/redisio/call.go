@@ -86,9 +86,10 @@ type Reply struct {
 	Last      int64         // Gap, Fenced: where the ledger stands, or NoLedger
 	LastNonce uint64        // Fenced: the nonce of its last batch
 
-	Replicated int     // how many replicas have it, where Replicas are asked for
-	Fields     []Field // what a Scan has found
-	Next       uint64  // the Cursor of the next one; 0 if this was the last
+	Replicated    int     // how many replicas have it, where Replicas are asked for
+	NotReplicated error   // why that is not known; nil if it is
+	Fields        []Field // what a Scan has found
+	Next          uint64  // the Cursor of the next one; 0 if this was the last
 
 	Replayed bool // Done by an earlier attempt
 	Repeated bool // somebody has sent the call several times at this attempt

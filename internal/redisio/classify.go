@@ -62,7 +62,8 @@ var replies = []struct {
 	{"CROSSSLOT", Refused, ""},
 	{"NOAUTH", Refused, noPassword},
 	{"WRONGPASS", Refused, wrongPassword},
-	{"NOPERM", Refused, "the Redis user may not do this: see the README for what a user needs"},
+	{"NOPERM", Refused, noPermission},
+	{"The user executing the script", Refused, noPermission},
 	{"OOM", Full, "Redis is full: raise its maxmemory, or delete something"},
 	{"MISCONF", Refused, "Redis cannot write to its disk: see its log"},
 	{"ERR unknown command", Refused, "this server cannot run Lua scripts"},
@@ -75,6 +76,7 @@ var replies = []struct {
 }
 
 const (
+	noPermission  = "the Redis user may not do this: see the README for what a user needs"
 	noPassword    = "Redis wants a password: set Username and Password in the options of the client"
 	wrongPassword = "Redis does not know this user or password: see the options of the client"
 )
@@ -90,6 +92,9 @@ func (e *advised) Unwrap() error { return e.error }
 
 // advise adds to an answer of Redis's what is to be done about it, where we know.
 func advise(err error) error {
+	if err == nil {
+		return nil
+	}
 	text, ok := replyOf(err)
 	if !ok {
 		return err

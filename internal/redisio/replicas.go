@@ -2,6 +2,7 @@ package redisio
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,18 +15,20 @@ import (
 func (c *client) awaitReplicas(ctx context.Context, calls []*Call) {
 	for _, call := range calls {
 		if call.Replicas.N > 0 && call.Status == Done && call.Task == Apply {
-			call.Replicated = c.replicated(ctx, call)
+			call.Replicated, call.NotReplicated = c.replicated(ctx, call)
 		}
 	}
 }
 
-// replicated is how many replicas have a batch; 0 if that cannot be known.
-func (c *client) replicated(ctx context.Context, call *Call) int {
+var errLedgerLost = errors.New("redis lost the ledger of the writer right after the batch")
+
+// replicated is how many replicas have a batch, or why that cannot be known.
+func (c *client) replicated(ctx context.Context, call *Call) (int, error) {
 	var node redis.Cmdable = c.UniversalClient
 	if c.cluster != nil { // which would send WAIT, that has no key, to any node
 		master, err := c.cluster.MasterForKey(ctx, call.At.Name)
 		if err != nil {
-			return 0
+			return 0, err
 		}
 		node = master
 	}
@@ -33,9 +36,12 @@ func (c *client) replicated(ctx context.Context, call *Call) int {
 	renewed := pipe.Do(ctx, "pexpire", call.At.Ledger(call.Writer), call.Lifetime.Milliseconds())
 	have := pipe.Do(ctx, "wait", call.Replicas.N, max(1, call.Replicas.Within/time.Millisecond))
 	_, _ = pipe.Exec(ctx) // each says how it ended
-	if there, err := renewed.Int(); err != nil || there != 1 {
-		return 0
+	switch there, err := renewed.Int(); {
+	case err != nil:
+		return 0, advise(err)
+	case there != 1:
+		return 0, errLedgerLost
 	}
-	n, _ := have.Int() // 0 if it failed
-	return n
+	n, err := have.Int()
+	return n, advise(err)
 }

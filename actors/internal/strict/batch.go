@@ -112,9 +112,13 @@ func (b *batch) noteReplicas() {
 	}
 	call := &b.changes.Call
 	err := fmt.Errorf("%w: %d of %d have it after %v", verb.ErrNotReplicated, call.Replicated, call.Replicas.N, call.Replicas.Within)
+	if call.NotReplicated != nil {
+		err = fmt.Errorf("%w: %w", verb.ErrNotReplicated, call.NotReplicated)
+	}
 	for i := range call.Results {
-		if call.Results[i].Err == nil && !call.Ops[i].Kind.Reads() {
-			call.Results[i].Err = err
+		r, kind := &call.Results[i], call.Ops[i].Kind
+		if r.Err == nil && !kind.Reads() && (r.Applied || !kind.Conditional()) {
+			r.Err = err
 		}
 	}
 }

@@ -132,7 +132,7 @@ func (s *Space) Health(ctx context.Context) error {
 	if err := redisio.Probe(ctx, s.writer.redis, s.writer.book.At); err != nil {
 		return err
 	}
-	return s.writer.lastTrouble()
+	return s.writer.found()
 }
 
 // Stats is what there is of the space.

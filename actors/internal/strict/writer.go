@@ -48,6 +48,7 @@ type writer struct {
 	woken     bool          // a wake message is on its way
 	compactAt int           // length at which withdrawn requests are taken out of the queue
 	closed    bool          // the actor has stopped
+	busy      bool          // there is a batch
 	trouble   error         // what Redis last failed with; nil since it answered
 	since     time.Time     // when that began
 	idle      chan struct{} // closed when nothing is left; nil unless asked for
@@ -58,6 +59,7 @@ type writer struct {
 	inFlight bool
 	outbox   chan *batch // to the goroutine that sends; nil until the first batch
 	outage   host.Outage
+	refused  bool // the last batch of changes failed
 }
 
 type (
@@ -102,6 +104,17 @@ func (w *writer) submit(r *request.Request) {
 func (w *writer) lastTrouble() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.trouble
+}
+
+// found notes that Redis has answered somebody else: the writer does not learn that by
+// itself if its callers have given up. It returns what it fails with if it has work.
+func (w *writer) found() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.trouble != nil && !w.busy && w.queue.len() == 0 {
+		w.trouble, w.since = nil, time.Now()
+	}
 	return w.trouble
 }
 
@@ -186,7 +199,7 @@ func (w *writer) load() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if taken := w.queue.take(maxOps); len(taken) > 0 {
-		w.batch = newBatch(&w.book, w.observer, taken)
+		w.batch, w.busy = newBatch(&w.book, w.observer, taken), true
 	}
 }
 
@@ -242,6 +255,7 @@ func (w *writer) onReturned(b *batch) {
 		w.thaw(b)
 	case ledger.Keep, ledger.Pending:
 	}
+	w.refused = w.refused || b.changes != nil
 	w.setTrouble(b.call().Err)
 	panic(w.outage.Failed(writerName, b.call().Err))
 }
@@ -279,6 +293,10 @@ func (w *writer) conclude(b *batch, verdict ledger.Verdict) {
 	}
 	w.failAt.At("strict writer: delivered")
 	w.done(b)
+	if b.changes == nil && w.refused {
+		return // that reads are answered does not say that changes would be
+	}
+	w.refused = false
 	w.setTrouble(nil)
 	w.outage.Over(writerName, w.observer)
 }
@@ -286,6 +304,9 @@ func (w *writer) conclude(b *batch, verdict ledger.Verdict) {
 // done lets go of a batch.
 func (w *writer) done(b *batch) {
 	w.batch = nil
+	w.mu.Lock()
+	w.busy = false
+	w.mu.Unlock()
 	if b.changes != nil {
 		b.changes.Release()
 	}
