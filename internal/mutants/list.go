@@ -427,7 +427,7 @@ var mutants = []mutant{
 		"if !r.Absent && !take", "if !take",
 		inActors, "TestList"},
 	{"go on by a cursor after an outage", listFile,
-		"if trouble = call.Err; cursor != 0 {", "if trouble = call.Err; false {",
+		"[]*redisio.Call{call}, cursor == 0)", "[]*redisio.Call{call}, true)",
 		inActors, "TestList_waitsForRedis"},
 	{"end with the first step", listFile,
 		"		cursor = step.Next\n", "",
