@@ -33,6 +33,8 @@ var (
 	ErrNotInteger = verb.ErrNotInteger
 	// ErrWrongType: the Redis key of the counters holds another type than a hash.
 	ErrWrongType = verb.ErrWrongType
+	// ErrConflict: the ID of a transaction was used for one of other steps.
+	ErrConflict = verb.ErrConflict
 	// ErrStale: the local view of a lax counter is older than WithMaxStaleness allows.
 	ErrStale = verb.ErrStale
 )

@@ -55,8 +55,9 @@ type Engine struct {
 	addresses *host.Addresses
 	sweeper   *sweeper
 
-	strict *Space
-	lax    *LaxSpace
+	strict       *Space
+	transactions Transactions
+	lax          *LaxSpace
 
 	mu     sync.Mutex  // guards what of the spaces has been made
 	closed atomic.Bool // operations are refused
@@ -75,6 +76,7 @@ func New(cfg Config) *Engine {
 	e.addresses = host.NewAddresses(e.host)
 	e.sweeper = newSweeper(e)
 	e.strict = &Space{engine: e, name: "strict_counter", make: e.newStrict}
+	e.transactions.space = e.strict
 	e.lax = &LaxSpace{Space: Space{engine: e, name: "lax_counter", make: e.newLax}}
 	return e
 }
@@ -82,14 +84,19 @@ func New(cfg Config) *Engine {
 // Strict are the counters whose every operation is executed in Redis.
 func (e *Engine) Strict() *Space { return e.strict }
 
+// Transactions are those of the strict counters.
+func (e *Engine) Transactions() *Transactions { return &e.transactions }
+
 // Lax are the counters that fold in memory.
 func (e *Engine) Lax() *LaxSpace { return e.lax }
 
 func (e *Engine) newStrict(name string) mode {
-	return strict.New(strict.Config{
+	s := strict.New(strict.Config{
 		Host: e.host, Redis: e.cfg.redis, Container: redisio.NewContainer(e.cfg.Prefix, name), Name: name,
 		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 	})
+	e.transactions.mode.Store(s)
+	return s
 }
 
 func (e *Engine) newLax(name string) mode {

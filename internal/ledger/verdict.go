@@ -28,7 +28,7 @@ func (b *Batch) judge() Verdict {
 		return b.fenced()
 	case redisio.Bare:
 		return b.bare()
-	case redisio.Apply, redisio.Read, redisio.Retire:
+	case redisio.Apply, redisio.Read, redisio.Recall, redisio.Retire:
 	}
 	return b.applied()
 }

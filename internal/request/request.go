@@ -117,6 +117,9 @@ func (r *Request) Answered() bool { return r.done != nil || r.reply != nil }
 // Size is how many operations the request is.
 func (r *Request) Size() int { return max(1, len(r.Parts)) }
 
+// Recalls reports whether it asks for the outcome of a transaction.
+func (r *Request) Recalls() bool { return len(r.Parts) == 1 && r.Parts[0].Kind == verb.Recall }
+
 // is reports whether the request is in a state.
 func (r *Request) is(state int32) bool { return r.state.Load()&^waited == state }
 

@@ -22,7 +22,7 @@ func silent(key string) Keyed { return Keyed{Key: key, Op: Op{Kind: Inc, N: 1}, 
 // written is what Append makes of operations, as text.
 func written(ops ...Keyed) string {
 	var words []string
-	for _, arg := range Append(nil, ops) {
+	for _, arg := range Append(nil, ops, 3) {
 		switch arg := arg.(type) {
 		case *string:
 			words = append(words, *arg)

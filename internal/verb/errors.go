@@ -15,6 +15,7 @@ var (
 	ErrOverflow       = errors.New("distkit: result is outside the int64 range")
 	ErrNotInteger     = errors.New("distkit: the stored value is not a decimal int64")
 	ErrWrongType      = errors.New("distkit: the Redis key holds another type than a hash")
+	ErrConflict       = errors.New("distkit: the ID was used for a transaction of other steps")
 	ErrStale          = errors.New("distkit: the local view is older than the allowed staleness")
 )
 

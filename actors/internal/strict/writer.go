@@ -187,7 +187,7 @@ func (w *writer) next() {
 
 // load takes requests off the queue, at most maxOps operations, and makes them
 // the next batch. It looks no further than it takes. A batch call is never split
-// here.
+// here, nor a transaction, which may be one operation more.
 func (w *writer) load() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -195,7 +195,7 @@ func (w *writer) load() {
 	seen, ops := 0, 0
 	for _, r := range w.queue {
 		if !r.Withdrawn() {
-			if ops > 0 && ops+r.Size() > maxOps {
+			if ops > 0 && (ops+r.Size() > maxOps || r.Recalls() != taken[0].Recalls()) {
 				break
 			}
 			taken = append(taken, r)
