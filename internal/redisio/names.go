@@ -55,7 +55,8 @@ func CheckPrefix(prefix string) error {
 	return nil
 }
 
-// startsAsOnce reports whether a text starts as what Once makes of some prefix.
+// startsAsOnce reports whether a name starts as what Once makes of some prefix, or,
+// of the beginning of a name, whether it can go on so.
 func startsAsOnce(text string) bool {
 	const role = ":once:{"
 	for from := 0; ; from++ {
@@ -69,7 +70,10 @@ func startsAsOnce(text string) bool {
 		}
 	}
 	from, to := HashTag(text)
-	return to > 0 && from == 0 && strings.Contains(text[1:to], "{") && strings.Contains(text[1:to], ":strict_counter")
+	if to == 0 || from > 0 || !strings.Contains(text[1:to], "{") || !strings.Contains(text[1:to], ":strict_counter") {
+		return false
+	}
+	return text[to:] == ":" || strings.HasPrefix(text[to:], ":once:")
 }
 
 // tagged reports whether a key has a hash tag.
