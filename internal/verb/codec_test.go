@@ -72,8 +72,8 @@ func TestAppend_incrementsAloneAreWrittenAsPairs(t *testing.T) {
 
 func TestKinds_sayWhatTheyMayDo(t *testing.T) {
 	t.Parallel()
-	for kind := Get; kind <= Clear; kind++ {
-		require.Equal(t, kind == Get, kind.Reads(), kind)
+	for kind := Get; kind <= Recall; kind++ {
+		require.Equal(t, kind == Get || kind == Recall, kind.Reads(), kind)
 		require.Equal(t, kind == Del || kind == Clear, kind.Frees(), kind)
 		require.Equal(t, kind == IncIf || kind == SetIf, kind.Conditional(), kind)
 	}

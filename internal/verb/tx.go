@@ -63,10 +63,11 @@ func outcomeWords(text string) (r Result, words []string, err error) {
 	}
 	for rest, more := text[1:], true; more; {
 		word := rest
-		if rest == "" {
-			return r, nil, fmt.Errorf("%w: %.40q lacks a step", ErrMalformed, text)
-		} else if more = false; rest[0] != '!' {
+		if more = false; !strings.HasPrefix(rest, "!") {
 			word, rest, more = strings.Cut(rest, ",")
+		}
+		if word == "" {
+			return r, nil, fmt.Errorf("%w: %.40q lacks a step", ErrMalformed, text)
 		}
 		words = append(words, word)
 	}
