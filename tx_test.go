@@ -241,6 +241,18 @@ func TestApply_isForgottenWhenKeepIsOver(t *testing.T) {
 	require.Equal(t, "2", f.stored(t, "strict_counter", keyA))
 }
 
+// To read or delete what is not there makes nothing.
+func TestApply_ofWhatIsAbsent_leavesItSo(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	out := f.apply(t, steps(on(keyA, distkit.Get{}), on(keyB, distkit.Del{}), on(keyB, distkit.Inc{N: 1}), on(keyB, distkit.Del{})))
+	require.Equal(t, distkit.Outcome{Applied: true, Replies: []distkit.Reply{distkit.Value{}, distkit.Value{}, distkit.Value{N: 1}, distkit.Value{N: 1}}}, out)
+	require.Zero(t, f.client.Exists(f.ctx, f.prefix+":strict_counter").Val())
+	f.apply(t, steps(on(keyA, distkit.Set{N: 1})))
+	f.apply(t, steps(on(keyA, distkit.Inc{N: 1}), on(keyB, distkit.Get{})))
+	require.Equal(t, map[string]string{"a": "2"}, f.fields())
+}
+
 func TestApply_withoutAnID_isNotRemembered(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -2,11 +2,14 @@ package script_test
 
 import (
 	"strings"
+	"testing"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/chaos"
 	"github.com/distkit/distkit-go/internal/fakeredis"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/verb"
+	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
@@ -92,5 +95,35 @@ func (m *machine) tallyOutcomes(call *redisio.Call) {
 		default:
 			m.tally["transaction not applied"]++
 		}
+	}
+}
+
+// Sums as the script makes them of decimal texts against sums as Go does.
+func TestScript_sumsAgreeWithGo(t *testing.T) {
+	t.Parallel()
+	r := chaos.Begin(t, "sums in Lua")
+	at, real, random := redisio.NewContainer("p", "strict_counter"), redisio.New(privateRedis(t)), r.Rand(0)
+	const perCall = 300 // transactions, of three operations each
+	for left := r.Scale(20_000, 2_000_000); left > 0 && !t.Failed(); left -= perCall {
+		var ops []verb.Keyed
+		for range perCall {
+			v, n := pair(random)
+			o := verb.Op{Kind: verb.Inc, N: n}
+			if random.IntN(2) == 0 {
+				o.Kind = verb.Dec
+			}
+			ops = append(ops, verb.Transaction("", time.Hour, []verb.Keyed{{Key: "a", Op: verb.Op{Kind: verb.Set, N: v}}, {Key: "a", Op: o}})...)
+		}
+		call := &redisio.Call{Task: redisio.Bare, At: at, Ops: ops}
+		again := &redisio.Call{Task: redisio.Bare, At: at, Ops: ops}
+		real.Send(t.Context(), []*redisio.Call{call})
+		fakeredis.New().Send(t.Context(), []*redisio.Call{again})
+		require.Equal(t, redisio.Done, call.Status, "%v", call.Err)
+		for i, got := range call.Results {
+			if want := again.Results[i]; got != want {
+				r.Violation("%+v on %d answers %+v, want %+v", ops[i].Op, ops[max(i-1, 0)].N, got, want)
+			}
+		}
+		r.Cases(perCall)
 	}
 }

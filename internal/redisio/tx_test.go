@@ -71,6 +71,19 @@ func TestTx_amongOthers_inItsPlace(t *testing.T) {
 	}
 }
 
+// Of one that was broken off nobody will know more: that is its result, and no other's.
+func TestTx_brokenOff_isUnknownForGood(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.open(t)
+	ops := append([]verb.Keyed{inc("a", 1)}, tx("it", inc("a", 1))...)
+	ops = append(ops, inc("a", 1))
+	require.NoError(t, f.admin.Set(f.ctx, f.once("it"), ops[1].Tx.Digest, 0).Err())
+	c := f.done(t, f.batch(1, ops...))
+	require.Equal(t, []verb.Result{{N: 1}, {}, {N: 2}}, []verb.Result{c.Results[0], c.Results[2], c.Results[3]})
+	require.ErrorIs(t, c.Results[1].Err, verb.ErrOutcomeUnknown)
+}
+
 func TestTx_thatEmptiesTheContainer_leavesAMark(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
