@@ -70,6 +70,13 @@ func TestPermissions_thatTheReadmeNames_suffice(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, c.Clear(ctx))
 		}
+		tx := distkit.Tx{ID: "it", Steps: []distkit.Step{on(keyA, distkit.Set{N: 1}), on(keyA, distkit.Del{}), on(keyB, distkit.Inc{N: 1})}}
+		out, err := system.Strict().Apply(ctx, tx)
+		require.NoError(t, err)
+		require.True(t, out.Applied)
+		_, found, err := system.Strict().Outcome(ctx, "it")
+		require.NoError(t, err)
+		require.True(t, found)
 		require.NoError(t, system.Shutdown(ctx))
 	}
 }

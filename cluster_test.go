@@ -42,6 +42,18 @@ func TestCluster_countersAndLedgersShareASlot(t *testing.T) {
 			require.EqualValues(t, 5, deleted)
 			require.NoError(t, c.Clear(ctx))
 		}
+		for n := range 2 { // the second time it is a replay
+			tx := distkit.Tx{ID: "it", Steps: []distkit.Step{on(keyA, distkit.Inc{N: 2}), on(keyA, distkit.Del{}), on(keyB, distkit.Get{})}}
+			out, err := system.Strict().Apply(ctx, tx)
+			require.NoError(t, err, prefix)
+			want := distkit.Outcome{Applied: true, Replayed: n > 0, Replies: []distkit.Reply{distkit.Value{N: 2}, distkit.Value{N: 2}, distkit.Value{N: 0}}}
+			require.Equal(t, want, out)
+			want.Replayed = true
+			held, found, err := system.Strict().Outcome(ctx, "it")
+			require.NoError(t, err, prefix)
+			require.True(t, found)
+			require.Equal(t, want, held)
+		}
 		require.NoError(t, system.Shutdown(ctx))
 	}
 }

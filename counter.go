@@ -115,7 +115,12 @@ type UpdateIf struct {
 // overflows, does not stop the others.) A larger one is cut into such parts,
 // in order, between which others may come; under failure some parts may be
 // applied and others not, which the *BatchError tells for each operation.
-type StrictCounter struct{ counter }
+//
+// Apply carries out a transaction: all of its steps or none.
+type StrictCounter struct {
+	counter
+	transactions *actors.Transactions // of the same space
+}
 
 // LaxCounter folds increments in memory and writes them to Redis every
 // AllowedLag in one pipeline: for analytics and traffic counts. Within the

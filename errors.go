@@ -39,6 +39,8 @@ var (
 	ErrNotReplicated = verb.ErrNotReplicated
 	// ErrOverloaded: more is pending than WithMaxPending allows.
 	ErrOverloaded = verb.ErrOverloaded
+	// ErrConflict: the ID of a transaction was used for one of other steps.
+	ErrConflict = verb.ErrConflict
 	// ErrStale: the local view of a lax counter is older than WithMaxStaleness allows.
 	ErrStale = verb.ErrStale
 )

@@ -78,6 +78,8 @@ func decode(message any) (verb.Op, error) {
 		return verb.Op{Kind: verb.IncIf, N: m.N, If: m.If.cond}, m.If.check()
 	case SetIf:
 		return verb.Op{Kind: verb.SetIf, N: m.N, If: m.If.cond}, m.If.check()
+	case Tx:
+		return verb.Op{}, notApplied(errTxAddressed)
 	default:
 		return verb.Op{}, notApplied(fmt.Errorf("distkit: a counter takes no %T; send Inc, Dec, Get, Set, Del, IncIf or SetIf, by value", message))
 	}

@@ -61,8 +61,9 @@ type Engine struct {
 	sweeper   *sweeper
 	pending   *limit.Pending
 
-	strict *Space
-	lax    *LaxSpace
+	strict       *Space
+	transactions Transactions
+	lax          *LaxSpace
 
 	mu      sync.Mutex         // guards what of the spaces has been made
 	windows map[string]*Space  // by name
@@ -90,8 +91,11 @@ func New(cfg Config) *Engine {
 	e.windows, e.leaving = map[string]*Space{}, map[*mode]struct{}{}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.strict = &Space{engine: e, name: strictKind, make: func(name string) mode {
-		return e.newStrict(redisio.NewContainer(cfg.Prefix, name), name)
+		s := e.newStrict(redisio.NewContainer(cfg.Prefix, name), name)
+		e.transactions.mode.Store(s)
+		return s
 	}}
+	e.transactions.space = e.strict
 	e.lax = &LaxSpace{Space: Space{engine: e, name: laxKind, make: func(name string) mode {
 		s := e.newLax(redisio.NewContainer(cfg.Prefix, name), name, false)
 		e.lax.lax.Store(s)
@@ -103,13 +107,16 @@ func New(cfg Config) *Engine {
 // Strict are the counters whose every operation is executed in Redis.
 func (e *Engine) Strict() *Space { return e.strict }
 
+// Transactions are those of the strict counters.
+func (e *Engine) Transactions() *Transactions { return &e.transactions }
+
 // Lax are the counters that fold in memory.
 func (e *Engine) Lax() *LaxSpace { return e.lax }
 
 // The kinds of counters, as their containers are named.
 const strictKind, laxKind = "strict_counter", "lax_counter"
 
-func (e *Engine) newStrict(at *redisio.Container, name string) mode {
+func (e *Engine) newStrict(at *redisio.Container, name string) *strict.Space {
 	return strict.New(strict.Config{
 		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name,
 		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Replicas: e.cfg.Replicas, Pending: e.pending,

@@ -31,7 +31,9 @@ func (w *Window) name(kind string) string {
 const lingers = time.Minute
 
 // StrictWindow and LaxWindow are windows of either kind.
-func (e *Engine) StrictWindow(w Window) *Space { return e.window(strictKind, w, e.newStrict) }
+func (e *Engine) StrictWindow(w Window) *Space {
+	return e.window(strictKind, w, func(at *redisio.Container, name string) mode { return e.newStrict(at, name) })
+}
 
 // LaxWindow is a window of lax counters. In one that is not over nobody has counted much
 // before: a key never seen counts from 0 while Redis is away.

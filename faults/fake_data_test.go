@@ -123,6 +123,16 @@ func (d *fakeData) do(r fakeRequest) string {
 			fields = append(fields, fakeBulk(field), fakeBulk(text))
 		}
 		return fakeArray(fakeBulk("0"), fakeArray(fields...)) // whole, as a small one
+	case "mget":
+		texts := make([]string, 0, len(r))
+		for _, name := range r[1:] {
+			reply := fakeNone
+			if v := d.key(name); v != nil && v.hash == nil {
+				reply = fakeBulk(v.text)
+			}
+			texts = append(texts, reply)
+		}
+		return fakeArray(texts...)
 	case "pexpire":
 		v := d.key(r[1])
 		ms, err := strconv.ParseInt(r[2], 10, 64)

@@ -41,12 +41,20 @@ func TestFakeScript_answersAsTheRealOne(t *testing.T) {
 		}
 	}
 	twins.requireSame()
-	for _, answer := range []string{"A0 0", "A0 1", "A1 0", "A1 1", "R", "G0 -", "G1 ", "X", "O", "F- -", "F- 1", "NOTWRITTEN ERR", "NOTWRITTEN WRONGTYPE", "NOTWRITTEN no batch", "!I", "!O", "!W"} {
+	for _, answer := range []string{"A0 0", "A0 1", "A1 0", "A1 1", "R", "G0 -", "G1 ", "X", "O", "F- -", "F- 1", "NOTWRITTEN ERR", "NOTWRITTEN WRONGTYPE", "NOTWRITTEN no batch"} {
 		if twins.answers[answer] == 0 {
 			run.Violation("no call was answered %q: nothing is proved of it", answer)
 		}
 	}
+	for _, holds := range fakeResults {
+		if twins.answers[holds] == 0 {
+			run.Violation("no call was answered %q: nothing is proved of it", holds)
+		}
+	}
 }
+
+// fakeResults are of results what must be met.
+var fakeResults = []string{"!I", "!O", "!W", "!C", "!B", " Y", " N", " y", " n"}
 
 // TestFakeScript_withoutMemory: what passes when memory is full, and what does not.
 func TestFakeScript_withoutMemory(t *testing.T) {
@@ -92,6 +100,7 @@ type fakeTwins struct {
 	answers map[string]int // how often an answer began so, or held it
 
 	container, mark string
+	onces           []string
 	ledger          string
 	lanes           int
 	seq             int64  // of the lane's last batch
@@ -104,6 +113,7 @@ func newFakeTwins(t *testing.T, client *redis.Client, prefix string, rng *rand.R
 		t: t, ctx: t.Context(), client: client, fake: newFakeData(), rng: rng, prefix: prefix,
 		container: prefix + ":c", mark: prefix + ":cleared:{" + prefix + ":c}", answers: map[string]int{},
 	}
+	f.onces = []string{prefix + ":once:{" + prefix + ":c}:a", prefix + ":once:{" + prefix + ":c}:b"}
 	f.newLane()
 	return f
 }
@@ -153,7 +163,7 @@ func (f *fakeTwins) take(call []string, answer string) {
 			f.answers[begin]++
 		}
 	}
-	for _, holds := range []string{"!I", "!O", "!W"} {
+	for _, holds := range fakeResults {
 		if strings.Contains(answer, holds) {
 			f.answers[holds]++
 		}
@@ -171,7 +181,7 @@ func (f *fakeTwins) take(call []string, answer string) {
 
 // meddle does now and then what others may do to a Redis.
 func (f *fakeTwins) meddle() {
-	field := fmt.Sprintf("f%d", f.rng.IntN(3))
+	field, once := fmt.Sprintf("f%d", f.rng.IntN(3)), f.onces[f.rng.IntN(2)]
 	remove := func(name string) {
 		require.NoError(f.t, f.client.Del(f.ctx, name).Err())
 		delete(f.fake.keys, name)
@@ -211,6 +221,17 @@ func (f *fakeTwins) meddle() {
 	case 11:
 		remove(f.container)
 		remove(f.ledger)
+	case 12:
+		remove(once)
+		putHash(once, "a", "1")
+	case 13, 14:
+		put(once, []string{"AA", "", "no outcome"}[f.rng.IntN(3)])
+	}
+	switch f.rng.IntN(30) { // few are not enough: there are two IDs
+	case 0, 1, 2:
+		remove(once)
+	case 3:
+		put(once, []string{"aa", "bb"}[f.rng.IntN(2)]) // one was broken off
 	}
 }
 
@@ -230,7 +251,7 @@ func (f *fakeTwins) draw() []string {
 	case n < 22 && f.last != nil:
 		return f.last // the same again
 	case n < 28:
-		return append([]string{"1", f.container, "bare", "0", "0", "0"}, f.operations()...)
+		return append(append(f.keys("1", f.container), "bare", "0", "0", "0"), f.operations()...)
 	}
 	number, nonce, previous := f.seq+1, f.number(), f.nonce
 	switch n {
@@ -243,11 +264,23 @@ func (f *fakeTwins) draw() []string {
 	case 93:
 		previous = f.number()
 	}
-	keys := []string{"2", f.container, f.ledger}
+	keys := f.keys("2", f.container, f.ledger)
 	if f.rng.IntN(2) == 0 {
-		keys = []string{"3", f.container, f.ledger, f.mark}
+		keys = f.keys("3", f.container, f.ledger, f.mark)
 	}
 	return append(append(keys, strconv.FormatInt(number, 10), nonce, previous, f.lifetime()), f.operations()...)
+}
+
+// keys are KEYS behind their number, and mostly the once-keys behind them.
+func (f *fakeTwins) keys(keys ...string) []string {
+	if f.rng.IntN(4) == 0 {
+		return keys
+	}
+	for len(keys) < 4 {
+		keys = append(keys, f.container)
+	}
+	keys[0] = strconv.Itoa(len(keys) - 1 + len(f.onces))
+	return append(keys, f.onces...)
 }
 
 // lifetime is nearly always right.
@@ -288,7 +321,7 @@ func (f *fakeTwins) requireSame() {
 		}
 		require.Equal(f.t, fields, held)
 	}
-	for _, name := range []string{f.ledger, f.mark} {
+	for _, name := range append([]string{f.ledger, f.mark}, f.onces...) {
 		fake := f.fake.key(name)
 		exists, err := f.client.Exists(f.ctx, name).Result()
 		require.NoError(f.t, err)
@@ -311,7 +344,7 @@ func fakeRandomOps(rng *rand.Rand) []string {
 	numbers := []int64{math.MinInt64, math.MinInt64 + 1, -1 << 53, -3, -1, 0, 1, 2, 1 << 53, 1<<53 + 1, 99_999_999_999_999, 100_000_000_000_000, math.MaxInt64}
 	number := func() string { return strconv.FormatInt(numbers[rng.IntN(len(numbers))], 10) }
 	field := func() string { return fmt.Sprintf("f%d", rng.IntN(3)) }
-	codes := []string{"i", "i", "i", "m", "g", "s", "d", "I", "S", "c"}
+	codes := []string{"i", "i", "i", "m", "g", "s", "d", "I", "S", "c", "t", "t"}
 	size := rng.IntN(7)
 	ops := []string{strconv.Itoa(size)}
 	if rng.IntN(4) == 0 {
@@ -321,8 +354,20 @@ func fakeRandomOps(rng *rand.Rand) []string {
 		}
 		return ops
 	}
-	for range size {
+	steps := 0 // of a transaction, yet to come
+	for left := size; left > 0; left-- {
 		code := codes[rng.IntN(len(codes))]
+		if steps > 0 {
+			steps--
+			code = codes[rng.IntN(len(codes)-3)]
+		} else if code == "t" && left > 1 {
+			steps = 1 + rng.IntN(left-1)
+			digest := []string{"aa", "bb"}[rng.IntN(2)] // often of other steps: it is a name
+			ops = append(ops, "t", []string{"0", "4", "5"}[rng.IntN(3)], digest, "60000", strconv.Itoa(steps))
+			continue
+		} else if code == "t" {
+			code = "g"
+		}
 		ops = append(ops, code)
 		for _, kind := range fakeOperands[code] {
 			switch kind {

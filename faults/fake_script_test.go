@@ -4,6 +4,7 @@ package faults_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -19,6 +20,7 @@ type fakeScript struct {
 	wrote    bool // it has begun to write
 
 	container, ledger, mark string
+	all                     []string // KEYS
 	before                  int
 	freed                   bool
 	out                     []string
@@ -42,8 +44,15 @@ func (s *fakeScript) run(keys []string) (failure string) {
 	case "fence":
 		return s.fence(keys[0])
 	}
+	s.all = keys
 	keys = append(slices.Clip(keys), "", "") // which are then none
 	s.container, s.ledger, s.mark = keys[0], keys[1], keys[2]
+	if s.ledger == s.container {
+		s.ledger = ""
+	}
+	if s.mark == s.container {
+		s.mark = ""
+	}
 	s.before = s.exists(s.container)
 	if s.arg(1) != "bare" {
 		if failure := s.compare(); failure != "" || s.answer != "" {
@@ -166,28 +175,42 @@ func (s *fakeScript) increments(count float64) (failure string) {
 	return ""
 }
 
-// fakeOperands are the operands of each verb: a field, a number, a comparator.
+// fakeOperands are the operands of each verb: a field, a number, a comparator; a
+// once-key's place, a digest, what is not 0.
 var fakeOperands = map[string]string{
-	"g": "f", "i": "fn", "s": "fn", "d": "f", "m": "f", "c": "", "I": "fncn", "S": "fncn",
+	"g": "f", "i": "fn", "s": "fn", "d": "f", "m": "f", "c": "", "I": "fncn", "S": "fncn", "t": "ohpp",
 }
 
 var fakeNoWord = regexp.MustCompile(`[^0-9A-Za-z]`)
 
 // operations looks at every operation, and then carries them out.
 func (s *fakeScript) operations(count float64) (failure string) {
-	seen := 0
+	seen, steps := 0, 0.0
 	for at := 6; at <= len(s.args); seen++ {
 		code := s.arg(at)
 		operands, known := fakeOperands[code]
 		if !known {
 			return "ERR unknown verb " + fakeNoWord.ReplaceAllString(code[:min(len(code), 20)], "?")
 		}
+		if steps > 0 && (code == "t" || code == "c") {
+			return "ERR verb " + code + " is no step"
+		}
 		for i, kind := range operands {
-			if at+1+i > len(s.args) || !fakeFits(kind, s.arg(at+1+i)) {
+			if at+1+i > len(s.args) || !s.fits(kind, s.arg(at+1+i)) {
 				return fmt.Sprintf("ERR operand %d of verb %s is missing or wrong", i+1, code)
 			}
 		}
+		if code == "t" {
+			if steps, _ = fakeNumber(s.arg(at + 4)); steps > 1000 {
+				return fmt.Sprintf("ERR a transaction of %.14g steps", steps)
+			}
+		} else if steps > 0 {
+			steps--
+		}
 		at += 1 + len(operands)
+	}
+	if steps > 0 {
+		return fmt.Sprintf("ERR %.14g steps are missing", steps)
 	}
 	if float64(seen) != count {
 		return fmt.Sprintf("ERR %d operations are not the number announced", seen)
@@ -196,16 +219,96 @@ func (s *fakeScript) operations(count float64) (failure string) {
 		return failure
 	}
 	for at := 6; at <= len(s.args); {
-		end := at + 1 + len(fakeOperands[s.arg(at)])
-		s.out = append(s.out, s.operation(s.args[at-1:end-1]))
-		at = end
+		var op []string
+		if op, at = s.next(at); op[0] != "t" {
+			s.out = append(s.out, s.operation(op))
+			continue
+		}
+		var steps [][]string
+		for left, _ := fakeNumber(op[4]); left > 0; left-- {
+			var step []string
+			step, at = s.next(at)
+			steps = append(steps, step)
+		}
+		s.out = append(s.out, s.transaction(op, steps))
 	}
 	s.finish()
 	return ""
 }
 
-func fakeFits(kind rune, operand string) bool {
+// next is the operation at an argument, and where the one behind it is.
+func (s *fakeScript) next(at int) (op []string, end int) {
+	end = at + 1 + len(fakeOperands[s.arg(at)])
+	return s.args[at-1 : end-1], end
+}
+
+var fakeOnce = regexp.MustCompile(`(?s)^([0-9A-Fa-f]+) ?(.*)$`)
+
+// transaction carries out a transaction: on what there is, and puts that back if a
+// step fails.
+func (s *fakeScript) transaction(head []string, steps [][]string) string {
+	once := ""
+	if place, _ := strconv.Atoi(head[1]); place > 0 {
+		once = s.all[place-1]
+		switch held, found, err := s.get(once); {
+		case err != "":
+			return "!E" + strings.Join(strings.Fields(err), "_")
+		case found:
+			return fakeReplay(held, head[2])
+		}
+		if err := s.set(once, head[2], head[3], false); err != "" {
+			return fakeFailed(err)
+		}
+	}
+	before, freed := s.key(s.container), s.freed
+	if before != nil {
+		before = &fakeValue{before.text, maps.Clone(before.hash), before.expires}
+	}
+	outcome, results := "Y", []string(nil)
+	for _, step := range steps {
+		result := s.operation(step)
+		results = append(results, result)
+		if result[0] == '!' || result[len(result)-1] == ':' {
+			outcome, s.freed = "N", freed
+			if delete(s.keys, s.container); before != nil {
+				s.keys[s.container] = before
+			}
+			break
+		}
+	}
+	outcome += strings.Join(results, ",")
+	if once != "" {
+		s.appendTo(once, " "+outcome)
+	}
+	return outcome
+}
+
+// fakeReplay is what an earlier transaction answers, by what its once-key holds.
+func fakeReplay(held, digest string) string {
+	switch parts := fakeOnce.FindStringSubmatch(held); {
+	case parts == nil || parts[1] != digest:
+		return "!C"
+	case parts[2] == "":
+		return "!B"
+	default:
+		return strings.ToLower(parts[2][:1]) + parts[2][1:]
+	}
+}
+
+var (
+	fakePositive = regexp.MustCompile(`^[1-9][0-9]*$`)
+	fakeHex      = regexp.MustCompile(`^[0-9A-Fa-f]+$`)
+)
+
+func (s *fakeScript) fits(kind rune, operand string) bool {
 	switch kind {
+	case 'o':
+		place, err := strconv.Atoi(operand)
+		return operand == "0" || err == nil && fakePositive.MatchString(operand) && place > 3 && place <= len(s.all)
+	case 'h':
+		return fakeHex.MatchString(operand)
+	case 'p':
+		return fakePositive.MatchString(operand) && len(operand) < 16
 	case 'n':
 		return fakeInteger(operand)
 	case 'c':

@@ -7,13 +7,15 @@
 --     KEYS[2]  the lane's ledger: "<number> <nonce> <kept> <results>" of its last batch,
 --              in the container's slot; without the last two parts, of a lane just opened
 --     KEYS[3]  where the batch deletes: the mark that somebody emptied the container
+--     KEYS[4…] the once-keys of the transactions with an ID: "<digest> <outcome>" of the
+--              first with the ID; KEYS[2] or KEYS[3] is the container where there is none
 --     ARGV[2]  the batch's nonce: 64 random bits in decimal
 --     ARGV[3]  the nonce of the batch before it, or of the opening
 --     ARGV[4]  the ledger's lifetime in milliseconds, renewed by every batch; of a window
 --              a blank and when the container expires follow, in Unix milliseconds
 --     ARGV[5…] the operations, see below
 --   "bare"     apply this batch, without a ledger: nobody may send it twice
---     KEYS[1]  the container
+--     KEYS[1]  the container;  KEYS[4…] as above
 --     ARGV[5…] the operations
 --   "open"     begin a lane, unless there is its ledger already
 --     KEYS[1]  the ledger;  ARGV[2] the nonce of the opening;  ARGV[4] the lifetime
@@ -24,6 +26,10 @@
 -- the table "verbs" below; or, for increments only, which is faster: how many, "+",
 -- how many of them, from the first, are to answer a value (none of the others
 -- does), and then a field and its n an operation.
+--
+-- A transaction is an operation "t", the head, with the operations behind it as its
+-- steps: all of them are carried out, each on what those before it left, or none. They
+-- are counted one by one, and answer together.
 --
 -- Returns one string:
 --   "A<before> <kept> <results>"  applied by this call
@@ -44,6 +50,12 @@
 --     !O !I !W overflow, not an integer, wrong type: nothing changed
 --     !E<text> any other error of that operation, blanks turned to '_': nothing changed
 --     !?<text> applied, but the new value could not be read
+--     Y5:8,123 transaction, applied: the results of its steps, joined by ','
+--     N5:8,5:  transaction, not applied: those up to the step that failed, or whose
+--              condition did not hold; the others as if it had been applied
+--     y… n…    the outcome of an earlier transaction of the same ID and digest
+--     !C       that of this ID had another digest: nothing changed
+--     !B       that of this ID was broken off after its first write
 --   Of increments that are to answer no value only those that failed come last, each
 --   as its place in the batch, from 1, and the error, and then a full stop: 7!O .
 -- or an error reply:
@@ -57,7 +69,8 @@
 -- answered NOTWRITTEN; after it every call goes by pcall, so an operation's error is
 -- that operation's result, its neighbours go on, and no error is raised. The
 -- results join the ledger last: a ledger without them is answered "R" with none,
--- which the client reports as unknown.
+-- which the client reports as unknown. A once-key is written likewise: first of its
+-- transaction, and the outcome joins it last.
 --
 -- int64: Lua numbers are doubles, exact below 2^53 only. Arguments go to Redis
 -- as the strings they are; a result of HINCRBY at or above 2^53 is read back
@@ -92,6 +105,8 @@ if task == 'fence' then
 end
 
 local container, ledger, mark = KEYS[1], KEYS[2], KEYS[3]
+if ledger == container then ledger = nil end
+if mark == container then mark = nil end
 local before = pcall('EXISTS', container)
 if type(before) == 'table' then return nothing(before) end
 before = before == 1 and '1' or '0'
@@ -249,11 +264,14 @@ local function holds(v, absent, cmp, n)
   return not less(v, n)
 end
 
--- fits reports whether v can be an operand: a field (f), a number (n), a
--- comparator (c).
+-- fits reports whether v can be an operand: a field (f), a number (n), a comparator
+-- (c), a once-key's place (o), a digest (h), a time or a number of steps (p).
 local function fits(kind, v)
   if v == nil or kind == 'f' then return v ~= nil end
   if kind == 'n' then return integer(v) end
+  if kind == 'o' then return v == '0' or find(v, '^[1-9]%d*$') and tonumber(v) > 3 and KEYS[tonumber(v)] ~= nil end
+  if kind == 'h' then return find(v, '^%x+$') ~= nil end
+  if kind == 'p' then return find(v, '^[1-9]%d*$') ~= nil and #v < 16 end
   return #v == 1 and find('*=!<l>gap', v, 1, true) ~= nil
 end
 
@@ -268,6 +286,7 @@ local verbs = {
   c = '',     -- delete the whole container -> 0
   I = 'fncn', -- add n if value cmp n       -> change
   S = 'fncn', -- assign n if value cmp n    -> change
+  t = 'ohpp', -- the head of a transaction: once-key, digest, lifetime in ms, steps
 }
 
 -- carry carries out an operation: its result, or nil and that of its failure.
@@ -306,18 +325,136 @@ local function carry(verb, field, n, cmp, than)
   return old .. ':' .. new
 end
 
+-- sum adds two decimal numbers of at most 19 digits, exactly: by halves, of which
+-- the lower has 9 digits, each with the number's sign.
+local function sum(a, b)
+  if #a < 16 and #b < 16 then return format('%.0f', a + b) end
+  local high, low = 0, 0
+  for _, v in ipairs({a, b}) do
+    local sign, digits = string.match(v, '^(%-?)(%d+)$')
+    sign = sign == '-' and -1 or 1
+    high = high + sign * (tonumber(sub(digits, 1, -10)) or 0)
+    low = low + sign * tonumber(sub(digits, -9))
+  end
+  local sign = ''
+  if high < 0 or high == 0 and low < 0 then sign, high, low = '-', -high, -low end
+  if low < 0 then high, low = high - 1, low + 1e9 elseif low >= 1e9 then high, low = high + 1, low - 1e9 end
+  if high == 0 then return sign .. format('%d', low) end
+  return sign .. format('%.0f%09d', high, low)
+end
+
+-- step carries out a step of a transaction on what those before it left: now holds a
+-- text, or false, of each of the fields that they touched, and was what Redis holds.
+-- It returns a result, and whether that keeps the transaction from being applied.
+local function step(was, now, fields, verb, field, n, cmp, than)
+  local old = now[field]
+  if old == nil then
+    old = pcall('HGET', container, field)
+    if type(old) == 'table' then return failed(old.err), true end
+    was[field], now[field], fields[#fields + 1] = old, old, field
+  end
+  if verb == 's' then
+    now[field] = n
+    return n
+  end
+  local absent = not old
+  old = old or '0'
+  if not integer(old) then return '!I', true end
+  if verb == 'g' then return absent and '-' or old end
+  if verb == 'd' then
+    now[field] = false
+    return old
+  end
+  local new, conditional = n, verb == 'I' or verb == 'S'
+  if conditional and not holds(old, absent, cmp, than) then return old .. ':', true end
+  if verb ~= 'S' then new = sum(old, verb == 'm' and '9223372036854775808' or n) end
+  if not integer(new) then return '!O', true end
+  now[field] = new
+  return conditional and old .. ':' .. new or new
+end
+
+-- write gives the fields their new texts, or changes nothing and returns an error:
+-- where both commands are needed, one may not be permitted.
+local function write(was, now, fields)
+  local set, unset, gone, created = {}, {}, {}, nil
+  for _, field in ipairs(fields) do
+    local old, new = was[field], now[field]
+    if not new and old then
+      gone[#gone + 1] = field
+    elseif new ~= old then
+      set[#set + 1], set[#set + 2] = field, new
+      unset[#unset + 1], unset[#unset + 2] = field, old
+      if not old then created = field end
+    end
+  end
+  if #gone > 0 and created then -- which could not be undone without HDEL
+    local asked = pcall('HDEL', container, created)
+    if type(asked) == 'table' then return asked.err end
+  end
+  if #set > 0 then
+    local r = pcall('HSET', container, unpack(set))
+    if type(r) == 'table' and r.err then return r.err end
+  end
+  if #gone > 0 then
+    local r = pcall('HDEL', container, unpack(gone))
+    if type(r) == 'table' then
+      if #set > 0 then pcall('HSET', container, unpack(unset)) end
+      return r.err
+    end
+    freed = true
+  end
+end
+
+-- transact carries out the transaction whose head is args[at]: its result.
+local function transact(at)
+  local once, digest, left = KEYS[tonumber(args[at + 1])], args[at + 2], tonumber(args[at + 4])
+  if once then
+    local held = pcall('GET', once)
+    if type(held) == 'table' then return '!E' .. string.gsub(sub(held.err, 1, 200), '%s', '_') end
+    if held then
+      local known, outcome = string.match(held, '^(%x+) ?(.*)$')
+      if known ~= digest then return '!C' end
+      if outcome == '' then return '!B' end
+      return string.lower(sub(outcome, 1, 1)) .. sub(outcome, 2)
+    end
+    local set = pcall('SET', once, digest, 'PX', args[at + 3])
+    if type(set) == 'table' and set.err then return failed(set.err) end
+  end
+  local was, now, fields, results, fails = {}, {}, {}, {}, false
+  at = at + 5
+  repeat
+    results[#results + 1], fails = step(was, now, fields, args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4])
+    at, left = at + 1 + #verbs[args[at]], left - 1
+  until fails or left == 0
+  if not fails then
+    fails = write(was, now, fields)
+    if fails then results[#results] = failed(fails) end
+  end
+  local outcome = (fails and 'N' or 'Y') .. table.concat(results, ',')
+  if once then pcall('APPEND', once, ' ' .. outcome) end
+  return outcome
+end
+
 -- Every operation is looked at before the first is carried out.
-local at, seen, stop = 6, 0, #args
+local at, seen, stop, steps = 6, 0, #args, 0 -- steps: of a transaction, yet to come
 while at <= stop do
   local operands = verbs[args[at]]
   if not operands then return nothing('ERR unknown verb ' .. string.gsub(sub(args[at], 1, 20), '[^%w]', '?')) end
+  if steps > 0 and (args[at] == 't' or args[at] == 'c') then return nothing('ERR verb ' .. args[at] .. ' is no step') end
   for i = 1, #operands do
     if not fits(sub(operands, i, i), args[at + i]) then
       return nothing('ERR operand ' .. i .. ' of verb ' .. args[at] .. ' is missing or wrong')
     end
   end
+  if args[at] == 't' then
+    steps = tonumber(args[at + 4])
+    if steps > 1000 then return nothing('ERR a transaction of ' .. steps .. ' steps') end -- Lua cannot unpack any number
+  elseif steps > 0 then
+    steps = steps - 1
+  end
   at, seen = at + 1 + #operands, seen + 1
 end
+if steps > 0 then return nothing('ERR ' .. steps .. ' steps are missing') end
 if seen ~= count then return nothing('ERR ' .. seen .. ' operations are not the number announced') end
 
 local err = opened()
@@ -325,8 +462,14 @@ if err then return nothing(err) end
 
 at = 6
 while at <= stop do
-  local result, failure = carry(args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4])
-  out[#out + 1] = result or failure
+  if steps > 0 then -- they were part of the transaction
+    steps = steps - 1
+  elseif args[at] == 't' then
+    out[#out + 1], steps = transact(at), tonumber(args[at + 4])
+  else
+    local result, failure = carry(args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4])
+    out[#out + 1] = result or failure
+  end
   at = at + 1 + #verbs[args[at]]
 end
 

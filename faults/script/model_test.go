@@ -76,7 +76,7 @@ var (
 	}
 	fieldNames = rapid.SampledFrom([]string{"a", "b", "c %d\x00:é"})
 	numbers    = rapid.OneOf(rapid.SampledFrom(edges), rapid.SampledFrom(edges), rapid.Int64Range(-2, 2), rapid.Int64())
-	anyOps     = rapid.OneOf(mixed, mixed, increase, shrink)
+	anyOps     = rapid.OneOf(mixed, mixed, increase, shrink, transactions, transactions)
 	increase   = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) verb.Keyed {
 		o := verb.Op{Kind: verb.Inc, N: numbers.Draw(t, "n")}
 		return verb.Keyed{Key: fieldNames.Draw(t, "key"), Op: o, Silent: rapid.Bool().Draw(t, "silent")}
@@ -85,7 +85,12 @@ var (
 		kind := rapid.SampledFrom([]verb.Kind{verb.Del, verb.Del, verb.Get, verb.Clear}).Draw(t, "kind")
 		return verb.Keyed{Key: fieldNames.Draw(t, "key"), Op: verb.Op{Kind: kind}}
 	}), 1, 4)
-	mixed = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) verb.Keyed {
+	mixed = rapid.SliceOfN(anyOf(kinds), 1, 6)
+)
+
+// anyOf draws an operation of one of the kinds.
+func anyOf(kinds []verb.Kind) *rapid.Generator[verb.Keyed] {
+	return rapid.Custom(func(t *rapid.T) verb.Keyed {
 		o := verb.Keyed{Key: fieldNames.Draw(t, "key"), Op: verb.Op{Kind: rapid.SampledFrom(kinds).Draw(t, "kind")}}
 		if !o.Kind.Reads() && !o.Kind.Frees() {
 			o.N = numbers.Draw(t, "n")
@@ -94,8 +99,8 @@ var (
 			o.If = verb.Cond{Cmp: verb.Cmp(rapid.IntRange(int(verb.Always), int(verb.Present)).Draw(t, "cmp")), N: numbers.Draw(t, "than")}
 		}
 		return o
-	}), 1, 6)
-)
+	})
+}
 
 // actions are what may happen; rapid favours those that come first in the alphabet.
 func (m *machine) actions() map[string]func(*rapid.T) {
@@ -153,6 +158,22 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		},
 		"open again": func(t *rapid.T) {
 			m.send(t, m.lane(t).open(), rapid.Bool().Draw(t, "full"))
+		},
+		"once broken off": func(t *rapid.T) { // a transaction, after its first write
+			id, steps := txIDs.Draw(t, "id"), txSteps.Draw(t, "steps")
+			digest := verb.Transaction(id, time.Hour, steps)[0].Tx.Digest
+			m.edit(t, func(s *fakeredis.State) { s.Onces[m.at.Once(id)] = fakeredis.Once{Digest: digest} })
+		},
+		"once over": func(t *rapid.T) {
+			m.edit(t, func(s *fakeredis.State) { delete(s.Onces, m.at.Once(txIDs.Draw(t, "id"))) })
+		},
+		"recall": func(t *rapid.T) {
+			ids := rapid.SliceOfN(txIDs, 1, 3).Draw(t, "ids")
+			call := &redisio.Call{Task: redisio.Recall, Ops: make([]verb.Keyed, len(ids))}
+			for i := range ids {
+				call.Ops[i] = verb.Keyed{Op: verb.Op{Kind: verb.Recall}, Tx: &verb.Tx{ID: ids[i]}}
+			}
+			m.send(t, call, rapid.Bool().Draw(t, "full"))
 		},
 		"read": func(t *rapid.T) {
 			ops := rapid.SliceOfN(fieldNames, 1, 5).Draw(t, "fields")
@@ -266,6 +287,7 @@ func (m *machine) send(t *rapid.T, call *redisio.Call, full bool) {
 		t.Fatalf("%v of number %d: %v", call.Task, call.Seq, err)
 	}
 	m.tally[told(call)]++
+	m.tallyOutcomes(call)
 	m.compare(t)
 }
 
@@ -327,6 +349,13 @@ func (m *machine) edit(t *rapid.T, f func(*fakeredis.State)) {
 	s, ctx := m.model.Snapshot(), context.Background()
 	_, err := m.admin.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.Del(ctx, m.at.Name, mark)
+		for _, id := range ids {
+			if held, found := s.Onces[m.at.Once(id)]; found {
+				pipe.Set(ctx, m.at.Once(id), onceText(held), 0)
+			} else {
+				pipe.Del(ctx, m.at.Once(id))
+			}
+		}
 		if h := s.Containers[m.at.Name]; h.Foreign {
 			pipe.Set(ctx, m.at.Name, "text", 0)
 		} else if len(h.Fields) > 0 {
@@ -360,7 +389,16 @@ func (m *machine) compare(t *rapid.T) {
 	for i, l := range m.lanes {
 		ledgers[i] = pipe.Get(ctx, m.at.Ledger(l.name))
 	}
+	onces := make([]*redis.StringCmd, len(ids))
+	for i, id := range ids {
+		onces[i] = pipe.Get(ctx, m.at.Once(id))
+	}
 	_, _ = pipe.Exec(ctx) // each command holds its error
+	for i, id := range ids {
+		if want := onceText(s.Onces[m.at.Once(id)]); onces[i].Val() != want {
+			t.Fatalf("of transaction %q it holds %q, want %q", id, onces[i].Val(), want)
+		}
+	}
 	h := s.Containers[m.at.Name]
 	if h.Foreign != redis.HasErrorPrefix(fields.Err(), "WRONGTYPE") || !h.Foreign && !maps.Equal(fields.Val(), h.Fields) {
 		t.Fatalf("holds %q (%v), want %+v", fields.Val(), fields.Err(), h)
@@ -392,10 +430,17 @@ func (m *machine) text(l fakeredis.Ledger) string {
 	if l.Kept {
 		words[1] = "1"
 	}
-	silent := false
-	for i, r := range l.Results {
-		word := resultWord(r, m.batches[l.Nonce][i].Kind)
-		if i >= answering(m.batches[l.Nonce]) {
+	silent, ops := false, m.batches[l.Nonce]
+	for i := 0; i < len(l.Results); i++ {
+		r, word := l.Results[i], ""
+		if ops[i].Kind == verb.Apply {
+			steps := int(ops[i].N)
+			word = outcomeWord(l.Results[i:i+1+steps], ops[i+1:i+1+steps])
+			i += steps
+		} else {
+			word = resultWord(r, ops[i].Kind)
+		}
+		if i >= answering(ops) {
 			if silent = true; r.Err == nil {
 				continue
 			}
@@ -433,6 +478,10 @@ func resultWord(r verb.Result, kind verb.Kind) string {
 		return "!W"
 	case r.Absent:
 		return "-"
+	case r.Err == verb.Conflicts:
+		return "!C"
+	case r.Err != nil:
+		return "!B"
 	case r.Applied:
 		return fmt.Sprintf("%d:%d", r.Old, r.N)
 	case kind.Conditional():
@@ -469,6 +518,7 @@ var outcomes = []string{
 	"class 0 status 1", "class 0 status 1 replayed", "class 0 status 1 emptied", "class 0 status 2", "class 0 status 2 without a ledger",
 	"class 0 status 2 without a ledger emptied", "class 0 status 3", "class 0 status 4", "class 0 status 5",
 	"class 0 status 5 without a ledger", "class 4 status 0", "wrong",
+	"transaction applied", "transaction not applied", "transaction replayed", "transaction in conflict", "transaction unknown",
 }
 
 func TestScript_agreesWithTheRedisInMemory(t *testing.T) {

@@ -65,7 +65,7 @@ type Redis struct {
 
 // New returns an empty Redis. Fate and Latency are set before it is used.
 func New() *Redis {
-	return &Redis{state: State{map[string]Hash{}, map[string]Ledger{}, map[string]time.Time{}}}
+	return &Redis{state: State{map[string]Hash{}, map[string]Ledger{}, map[string]Once{}, map[string]time.Time{}}}
 }
 
 // Edit has f change what Redis holds, past the script, while nothing else happens.
@@ -130,6 +130,7 @@ type request struct {
 	overFull, unmarked bool
 	cursor             uint64
 	ops                []verb.Keyed
+	onces              []string // of each of them, "" where it has none
 }
 
 // Send implements redisio.Sender.
@@ -137,7 +138,7 @@ func (r *Redis) Send(_ context.Context, calls []*redisio.Call) {
 	fates, requests := make([]Fate, len(calls)), make([]request, len(calls))
 	for i, c := range calls {
 		changes := c.Task == redisio.Apply || c.Task == redisio.Bare
-		if c.Gather != nil && !c.HasLeft() && (changes || c.Task == redisio.Read) {
+		if c.Gather != nil && !c.HasLeft() && (changes || c.Task == redisio.Read || c.Task == redisio.Recall) {
 			c.Ops = c.Gather()
 		}
 		if r.Fate != nil {
@@ -148,7 +149,12 @@ func (r *Redis) Send(_ context.Context, calls []*redisio.Call) {
 		}
 		requests[i] = request{
 			c.Task, c.At.Name, c.At.Ledger(c.Writer), c.Seq, c.Nonce, c.Previous, c.Lifetime,
-			c.OverFull, c.Unmarked, c.Cursor, slices.Clone(c.Ops),
+			c.OverFull, c.Unmarked, c.Cursor, slices.Clone(c.Ops), make([]string, len(c.Ops)),
+		}
+		for n := range c.Ops {
+			if tx := c.Ops[n].Tx; tx != nil && tx.ID != "" {
+				requests[i].onces[n] = c.At.Once(tx.ID)
+			}
 		}
 	}
 	time.Sleep(r.Latency / 2)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/distkit/distkit-go/internal/redisio"
@@ -18,6 +19,7 @@ import (
 type State struct {
 	Containers map[string]Hash
 	Ledgers    map[string]Ledger
+	Onces      map[string]Once
 	Marks      map[string]time.Time // when a container was last emptied, by its name
 }
 
@@ -26,6 +28,15 @@ type State struct {
 type Hash struct {
 	Fields  map[string]string
 	Foreign bool
+}
+
+// Once is what is kept of a transaction with an ID: the results of its head, and of
+// the steps that answer. One that was broken off has none.
+type Once struct {
+	Digest  string
+	Results []verb.Result
+	Kinds   []verb.Kind // of the steps
+	Expires time.Time   // zero: never
 }
 
 // Ledger is that of a lane. A lane just opened, at number 0, has had no batch; one
@@ -52,7 +63,7 @@ func (s *State) Clone() State {
 	for name, h := range s.Containers {
 		containers[name] = Hash{maps.Clone(h.Fields), h.Foreign}
 	}
-	return State{containers, maps.Clone(s.Ledgers), maps.Clone(s.Marks)}
+	return State{containers, maps.Clone(s.Ledgers), maps.Clone(s.Onces), maps.Clone(s.Marks)}
 }
 
 // carryOut does what a request asks; broken off, only its first write.
@@ -85,6 +96,12 @@ func (s *State) carryOut(q *request, full, brokenOff bool) redisio.Reply {
 		return redisio.Reply{Status: redisio.Done, Results: results}
 	case redisio.Scan:
 		return s.scan(q)
+	case redisio.Recall:
+		r := redisio.Reply{Status: redisio.Done, Results: make([]verb.Result, 0, len(q.ops))}
+		for _, once := range q.onces {
+			r.Results = s.recall(once, r.Results)
+		}
+		return r
 	case redisio.Retire:
 		if l, found := s.Ledgers[q.ledger]; found {
 			l.Expires = expiry(retiredLifetime)
@@ -138,6 +155,11 @@ func (s *State) expire() {
 	for name, l := range s.Ledgers {
 		if !l.Expires.IsZero() && !l.Expires.After(now) {
 			delete(s.Ledgers, name)
+		}
+	}
+	for name, o := range s.Onces {
+		if !o.Expires.IsZero() && !o.Expires.After(now) {
+			delete(s.Onces, name)
 		}
 	}
 	for name, emptied := range s.Marks {
@@ -194,8 +216,12 @@ func (l *Ledger) answer(r *redisio.Reply, ops []verb.Keyed) {
 func (s *State) operate(q *request, existed bool) redisio.Reply {
 	told := toldOf(q.ops)
 	r := redisio.Reply{Status: redisio.Done, Existed: existed, Kept: true, Results: make([]verb.Result, len(q.ops))}
-	for i := range q.ops {
-		if r.Results[i] = s.do(q.container, &q.ops[i]); i >= told && r.Results[i].Err == nil {
+	for i := 0; i < len(q.ops); i++ {
+		if q.ops[i].Kind == verb.Apply {
+			last := i + int(q.ops[i].N)
+			s.transact(q, i, r.Results[i:last+1])
+			i = last
+		} else if r.Results[i] = s.do(q.container, &q.ops[i]); i >= told && r.Results[i].Err == nil {
 			r.Results[i] = verb.Result{Silent: true}
 		}
 	}
@@ -271,7 +297,7 @@ func (s *State) do(container string, o *verb.Keyed) verb.Result {
 		n, ok = verb.Add(old.N, o.N)
 	case verb.Dec:
 		n, ok = verb.Sub(old.N, o.N)
-	case verb.Set, verb.SetIf, verb.None, verb.Get, verb.Del, verb.Clear:
+	case verb.Set, verb.SetIf, verb.None, verb.Get, verb.Del, verb.Clear, verb.Apply, verb.Recall:
 	}
 	if !ok {
 		return verb.Result{Err: verb.Overflows}
@@ -296,5 +322,12 @@ var WrongOperations = [][]string{
 	{"1", "I", "a", "1", "?", "0"}, {"1", "I", "a", "1", "=", "x"}, {"1", "I", "a", "1", "="}, {"1", "S", "a", "x", "=", "1"},
 	{"2", "s", "a", "1", "i", "b", "x"}, {"2", "s", "a", "1", "?", "b"}, {"2", "c", "d"}, {"1", "c", "a"},
 	{"1", "+"}, {"1", "+", "x", "a", "1"}, {"1", "+", "2", "a", "1"}, {"1", "+", "-1", "a", "1"}, {"2", "+", "0", "a", "1"},
+	{"2", "t", "0", "ab", "1000", "1"}, {"3", "t", "0", "ab", "1000", "2", "g", "a"}, {"2", "t", "0", "ab", "1000", "2", "g", "a"},
+	{"2", "t", "0", "ab", "1000", "0", "g", "a"}, {"2", "t", "0", "ab", "0", "1", "g", "a"}, {"2", "t", "0", "ab", "-1", "1", "g", "a"},
+	{"2", "t", "0", "ab", "1e3", "1", "g", "a"}, {"2", "t", "0", "ab", "1000000000000000", "1", "g", "a"}, {"2", "t", "0", "a b", "1000", "1", "g", "a"},
+	{"2", "t", "0", "", "1000", "1", "g", "a"}, {"2", "t", "1", "ab", "1000", "1", "g", "a"}, {"2", "t", "3", "ab", "1000", "1", "g", "a"},
+	{"2", "t", "4", "ab", "1000", "1", "g", "a"}, {"2", "t", "-4", "ab", "1000", "1", "g", "a"}, {"2", "t", "0", "ab", "1000", "1", "c"},
+	{"3", "t", "0", "ab", "1000", "2", "t", "0", "ab", "1000", "1", "g", "a"}, {"3", "t", "0", "ab", "1000", "2", "s", "a", "1", "i", "b", "x"},
+	append([]string{"1002", "t", "0", "ab", "1000", "1001"}, strings.Split(strings.Repeat("g a ", 1001), " ")[:2002]...),
 	{"1", "+", "0", "a"}, {"1", "+", "0", "a", "1", "b"}, {"1", "+", "0", "a", "1", "b", "2"},
 }

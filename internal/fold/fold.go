@@ -46,7 +46,7 @@ func Of(o verb.Op, view int64, exists bool) (c Change, applies bool) {
 		return Change{Add, o.N}, o.If.Holds(view, exists)
 	case verb.SetIf:
 		return Change{Assign, o.N}, o.If.Holds(view, exists)
-	case verb.None, verb.Get, verb.Del, verb.Clear:
+	case verb.None, verb.Get, verb.Del, verb.Clear, verb.Apply, verb.Recall:
 	}
 	return Change{}, false
 }

@@ -28,7 +28,7 @@ func (b *Batch) judge() Verdict {
 		return b.fenced()
 	case redisio.Bare:
 		return b.bare()
-	case redisio.Apply, redisio.Read, redisio.Scan, redisio.Retire:
+	case redisio.Apply, redisio.Read, redisio.Scan, redisio.Recall, redisio.Retire:
 	}
 	return b.applied()
 }

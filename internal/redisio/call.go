@@ -21,6 +21,7 @@ const (
 	Bare               // apply the operations without a ledger: never to be sent again
 	Read               // read the keys of the operations, by a plain command
 	Scan               // list a few of the fields, from Cursor on, by a plain command
+	Recall             // read the outcomes of transactions, by a plain command
 	Open               // begin the lane
 	Fence              // let no batch pass the lane any more, and say where it stood
 	Retire             // shorten the life of the lane's ledger
@@ -82,7 +83,7 @@ type Reply struct {
 	Err    error // the cause, where Class is not Answered
 	Status Status
 
-	Results   []verb.Result // one an operation, where Status is Done
+	Results   []verb.Result // one an operation, where Status is Done; see verb.ParseOnce of a Recall
 	Last      int64         // Gap, Fenced: where the ledger stands, or NoLedger
 	LastNonce uint64        // Fenced: the nonce of its last batch
 
@@ -174,6 +175,18 @@ func (c *Call) empties() bool {
 	return false
 }
 
+// onces are the names of the once-keys of the operations, one for each transaction
+// that has an ID, or is to be recalled.
+func (c *Call) onces() []string {
+	var names []string
+	for i := range c.Ops {
+		if tx := c.Ops[i].Tx; tx != nil && tx.ID != "" {
+			names = append(names, c.At.Once(tx.ID))
+		}
+	}
+	return names
+}
+
 // read reads the script's answer; room is for its results.
 func (c *Call) read(text string, room []verb.Result) (r Reply, err error) {
 	head, rest, _ := strings.Cut(text, " ")
@@ -239,6 +252,19 @@ func (c *Call) readResults(r *Reply, rest string, room []verb.Result) {
 		}
 	}
 	r.Results = parsed
+}
+
+// readOnces reads the reply to MGET. Of no operations one key was read all the same.
+func (c *Call) readOnces(reply any) (r Reply, err error) {
+	held, ok := reply.([]any)
+	if !ok || len(held) != max(1, len(c.Ops)) {
+		return r, fmt.Errorf("malformed reply to MGET of %d keys", len(c.Ops))
+	}
+	r.Status, r.Results = Done, make([]verb.Result, 0, len(held))
+	for i := range c.Ops {
+		r.Results = verb.ParseOnce(held[i], r.Results)
+	}
+	return r, nil
 }
 
 // readFields reads the reply to HMGET.

@@ -85,14 +85,14 @@ func TestRead_refusesWhatItDoesNotKnow(t *testing.T) {
 func TestScript_knowsEveryVerb(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{}
-	for _, row := range regexp.MustCompile(`(?m)^  (\w) = '[fnc]*',`).FindAllStringSubmatch(lua.Apply, -1) {
+	for _, row := range regexp.MustCompile(`(?m)^  (\w) = '[fncohp]*',`).FindAllStringSubmatch(lua.Apply, -1) {
 		known[row[1]] = true
 	}
 	written := map[string]bool{}
-	for kind := verb.Get; kind <= verb.Clear; kind++ {
+	for kind := verb.Get; kind <= verb.Apply; kind++ {
 		for _, n := range []int64{1, -1 << 63} {
-			o := verb.Keyed{Key: "a", Op: verb.Op{Kind: kind, N: n, If: verb.Cond{Cmp: verb.Eq}}}
-			args := verb.Append(nil, []verb.Keyed{{Op: verb.Op{Kind: verb.Clear}}, o}) // not increments alone
+			o := verb.Keyed{Key: "a", Op: verb.Op{Kind: kind, N: n, If: verb.Cond{Cmp: verb.Eq}}, Tx: &verb.Tx{}}
+			args := verb.Append(nil, []verb.Keyed{{Op: verb.Op{Kind: verb.Clear}}, o}, 3) // not increments alone
 			written[args[2].(string)] = true
 		}
 	}

@@ -51,6 +51,8 @@ func newCommand(ctx context.Context, call *Call) *command {
 		c.Cmd = redis.NewCmd(ctx, "hmget", call.At.Name)
 	case Scan:
 		c.Cmd = redis.NewCmd(ctx, "hscan", call.At.Name)
+	case Recall:
+		c.Cmd = redis.NewCmd(ctx, "mget", call.At.Once(""))
 	case Retire:
 		c.Cmd = redis.NewCmd(ctx, "pexpire", call.At.Ledger(call.Writer))
 	}
@@ -82,22 +84,22 @@ func (c *command) Args() []any {
 		return c.args
 	}
 	call, head := c.call, c.Cmd.Args()
-	if call.Gather != nil && !call.HasLeft() && (call.batch() || call.Task == Read) {
+	if call.Gather != nil && !call.HasLeft() && (call.batch() || call.Task == Read || call.Task == Recall) {
 		call.Ops = call.Gather()
 	}
 	args := append(make([]any, 0, 11+3*len(call.Ops)), head[:2]...)
 	switch call.Task {
 	case Apply:
+		mark := ""
 		if call.empties() && !call.Unmarked {
-			args = append(args, 3, call.At.Name, call.At.Ledger(call.Writer), call.At.mark)
-		} else {
-			args = append(args, 2, call.At.Name, call.At.Ledger(call.Writer))
+			mark = call.At.mark
 		}
+		args = call.appendKeys(args, call.At.Ledger(call.Writer), mark)
 		args = append(args, wire{c, fmt.Append(nil, call.Seq)}, &call.Nonce, &call.Previous, call.lives())
-		args = verb.Append(args, call.Ops)
+		args = verb.Append(args, call.Ops, onceKeys)
 	case Bare:
-		args = append(args, 1, call.At.Name, wire{c, []byte("bare")}, 0, 0, call.lives())
-		args = verb.Append(args, call.Ops)
+		args = append(call.appendKeys(args, "", ""), wire{c, []byte("bare")}, 0, 0, call.lives())
+		args = verb.Append(args, call.Ops, onceKeys)
 	case Open:
 		args = append(args, head[2:]...)
 		args = append(args, wire{c, []byte("open")}, &call.Previous, 0, call.Lifetime.Milliseconds())
@@ -112,10 +114,40 @@ func (c *command) Args() []any {
 	case Scan:
 		args[1] = wire{c, []byte(call.At.Name)}
 		args = append(args, call.Cursor, "count", scanCount)
+	case Recall:
+		first := call.At.Once("")
+		onces := call.onces()
+		if len(onces) > 0 { // else everybody has withdrawn, and it does not matter what is read
+			first, onces = onces[0], onces[1:]
+		}
+		args[1] = wire{c, []byte(first)}
+		for _, once := range onces {
+			args = append(args, once)
+		}
 	case Retire:
 		args = append(args, wire{c, fmt.Append(nil, retiredLifetime.Milliseconds())})
 	}
 	c.args = args
+	return args
+}
+
+// onceKeys is how many KEYS stand before the first once-key.
+const onceKeys = 3
+
+// appendKeys appends the KEYS of a batch, and before them how many they are. A ledger
+// or a mark that is none leaves its place to the container where once-keys follow.
+func (c *Call) appendKeys(args []any, ledger, mark string) []any {
+	keys, onces := []string{c.At.Name, ledger, mark}, c.onces()
+	for last := onceKeys - 1; last > 0 && len(onces) == 0 && keys[last] == ""; last-- {
+		keys = keys[:last]
+	}
+	args = append(args, len(keys)+len(onces))
+	for _, key := range append(keys, onces...) {
+		if key == "" {
+			key = c.At.Name
+		}
+		args = append(args, key)
+	}
 	return args
 }
 
@@ -189,6 +221,8 @@ func (c *command) reply() Reply {
 		r, err = c.call.readFields(value)
 	case Scan:
 		r, err = readScan(value)
+	case Recall:
+		r, err = c.call.readOnces(value)
 	case Apply, Bare, Open, Fence:
 		text, _ := value.(string)
 		r, err = c.call.read(text, c.call.Results[:0])

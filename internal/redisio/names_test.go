@@ -27,7 +27,9 @@ func TestNames_areThoseOfTheDesign(t *testing.T) {
 		c := NewContainer(prefix, "strict_counter")
 		require.Equal(t, prefix+":strict_counter", c.Name, "as the Rust crate names it")
 		require.Equal(t, want, [2]string{c.Ledger("w"), c.mark})
-		for _, name := range []string{c.Ledger("w"), c.mark} {
+		once := strings.TrimSuffix(strings.Replace(want[0], "writer", "once", 1), "w") + "any {id}"
+		require.Equal(t, once, c.Once("any {id}"))
+		for _, name := range []string{c.Ledger("w"), c.mark, once} {
 			require.Equal(t, hashed(c.Name), hashed(name), "what Redis hashes of both")
 			if tagged(prefix) || !strings.Contains(prefix, "{") {
 				require.True(t, strings.HasPrefix(name, prefix+":"), "%s is not of an ACL of ~%s:*", name, prefix)
@@ -40,11 +42,26 @@ func TestNames_areThoseOfTheDesign(t *testing.T) {
 	}
 }
 
+// A prefix that continues the name of an outcome would share names with the prefix that
+// this is of, since an ID may be anything.
+func TestCheckPrefix_refusesTheBeginningOfAnOutcome(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{
+		"a:once:{a:strict_counter}", "a:once:{a:strict_counter}:x", "a:once:{a:strict_counter}:once", "{t}a:once:{{t}a:strict_counter}",
+		"{a{b:strict_counter}", "{a{b:strict_counter}:once", "{a{b:strict_counter}:once:x",
+	} {
+		require.ErrorContains(t, CheckPrefix(prefix), "outcomes of transactions", prefix)
+	}
+	for _, prefix := range []string{"a:once", "once", "a:once:{b:strict_counter}", "a:once:{b}", "{a:strict_counter}", "{a:strict_counter}:once", "{a{b:strict_counter}:x"} {
+		require.NoError(t, CheckPrefix(prefix))
+	}
+}
+
 // anyPrefix is a prefix made of what could be mistaken for the rest of a name.
 type anyPrefix string
 
 func (anyPrefix) Generate(r *rand.Rand, _ int) reflect.Value {
-	pieces := []string{":", ":", "a", "b", "{", "}", "writer", "cleared", "strict_counter", "lax_counter", "0123456789abcdef01234567"}
+	pieces := []string{":", ":", "a", "b", "{", "}", "writer", "cleared", "once", "strict_counter", "lax_counter", "0123456789abcdef01234567"}
 	for {
 		var b strings.Builder
 		for range 1 + r.Intn(12) {
@@ -62,15 +79,24 @@ func TestNames_belongToOneContainer(t *testing.T) {
 	t.Parallel()
 	const writer = "0123456789abcdef01234567"
 	check := func(p anyPrefix) bool {
+		once := NewContainer(string(p), "strict_counter").Once("")
 		for _, kind := range []string{"strict_counter", "lax_counter"} {
 			c := NewContainer(string(p), kind)
 			for name, role := range map[string]string{c.Name: "container", c.mark: "mark", c.Ledger(writer): "ledger " + writer} {
+				if startsAsOnce(name) {
+					t.Logf("%q of %q starts as the name of an outcome", name, p)
+					return false
+				}
 				gotPrefix, gotKind, gotRole := readName(name)
 				if gotPrefix != string(p) || gotKind != kind || gotRole != role {
 					t.Logf("%q of %q reads as the %s of %q, %s", name, p, gotRole, gotPrefix, gotKind)
 					return false
 				}
 			}
+		}
+		if !startsAsOnce(once) {
+			t.Logf("%q of %q does not start as the name of an outcome", once, p)
+			return false
 		}
 		return true
 	}

@@ -126,6 +126,9 @@ func (r *Request) Size() int { return max(1, len(r.Parts)) }
 // Clears reports whether the request is to delete a container.
 func (r *Request) Clears() bool { return len(r.Parts) == 1 && r.Parts[0].Kind == verb.Clear }
 
+// Recalls reports whether it asks for the outcome of a transaction.
+func (r *Request) Recalls() bool { return len(r.Parts) == 1 && r.Parts[0].Kind == verb.Recall }
+
 // is reports whether the request is in a state.
 func (r *Request) is(state int32) bool { return r.state.Load()&^waited == state }
 

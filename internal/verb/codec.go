@@ -13,9 +13,10 @@ const pairs = "+"
 
 // Append appends the script's arguments for the operations: how many they are,
 // then each, as its code and operands. Keys and numbers go as pointers into ops,
-// which must not change while the arguments are in use. It panics on a kind that
-// is none: the callers have checked.
-func Append(args []any, ops []Keyed) []any {
+// which must not change while the arguments are in use. Of the transactions among
+// them those with an ID have a once-key each, in their order, behind so many other
+// KEYS. It panics on a kind that is none: the callers have checked.
+func Append(args []any, ops []Keyed, keys int) []any {
 	args = append(args, len(ops))
 	if told, ok := increments(ops); ok {
 		args = append(args, pairs, told)
@@ -29,7 +30,16 @@ func Append(args []any, ops []Keyed) []any {
 		if r.write == nil {
 			panic(fmt.Sprintf("verb: an operation of no kind on %q", ops[i].Key))
 		}
-		args = r.write(append(args, r.code), &ops[i])
+		args = append(args, r.code)
+		if ops[i].Kind == Apply {
+			place := 0
+			if ops[i].Tx.ID != "" {
+				keys++
+				place = keys
+			}
+			args = append(args, place)
+		}
+		args = r.write(args, &ops[i])
 	}
 	return args
 }
@@ -56,27 +66,41 @@ var (
 	Overflows  = NotApplied(ErrOverflow)
 	NotInteger = NotApplied(ErrNotInteger)
 	WrongType  = NotApplied(ErrWrongType)
+	Conflicts  = NotApplied(ErrConflict)
 )
+
+// errBrokenOff is why nobody will know what became of a transaction.
+var errBrokenOff = errors.New("redis broke off the script that carried out the transaction")
 
 // ErrMalformed is a reply that is not one of the script's.
 var ErrMalformed = errors.New("malformed reply of the batch script")
 
-// Parse appends the results that the script gave, one for each operation.
+// Parse appends the results that the script gave, one for each operation; the steps
+// of a transaction have theirs behind that of its head.
 func Parse(text string, ops []Keyed, results []Result) ([]Result, error) {
 	told, ok := increments(ops)
 	if !ok {
 		told = len(ops)
 	}
-	for i := range ops[:told] {
+	for i := 0; i < told; i++ {
 		word, rest, _ := strings.Cut(text, " ")
 		if word == "" {
 			return nil, fmt.Errorf("%w: %d results for %d operations", ErrMalformed, i, told)
 		}
-		result, err := parseResult(word, ops[i].Kind)
-		if err != nil {
-			return nil, err
+		if ops[i].Kind == Apply {
+			steps := int(ops[i].N)
+			var err error
+			if results, err = parseOutcome(word, ops[i+1:i+1+steps], results); err != nil {
+				return nil, err
+			}
+			i += steps
+		} else {
+			result, err := parseResult(word, ops[i].Kind)
+			if err != nil {
+				return nil, err
+			}
+			results = append(results, result)
 		}
-		results = append(results, result)
 		text = rest
 	}
 	first := len(results) - told
@@ -135,6 +159,10 @@ func resultError(word string) error {
 		return NotInteger
 	case "!W":
 		return WrongType
+	case "!C":
+		return Conflicts
+	case "!B":
+		return Unknown(errBrokenOff)
 	}
 	text := strings.ReplaceAll(word[1:], "_", " ")
 	if unread, found := strings.CutPrefix(text, "?"); found {

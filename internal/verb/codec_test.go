@@ -22,7 +22,7 @@ func silent(key string) Keyed { return Keyed{Key: key, Op: Op{Kind: Inc, N: 1}, 
 // written is what Append makes of operations, as text.
 func written(ops ...Keyed) string {
 	var words []string
-	for _, arg := range Append(nil, ops) {
+	for _, arg := range Append(nil, ops, 3) {
 		switch arg := arg.(type) {
 		case *string:
 			words = append(words, *arg)
@@ -74,8 +74,8 @@ func TestAppend_incrementsAloneAreWrittenAsPairs(t *testing.T) {
 
 func TestKinds_sayWhatTheyMayDo(t *testing.T) {
 	t.Parallel()
-	for kind := Get; kind <= Clear; kind++ {
-		require.Equal(t, kind == Get, kind.Reads(), kind)
+	for kind := Get; kind <= Recall; kind++ {
+		require.Equal(t, kind == Get || kind == Recall, kind.Reads(), kind)
 		require.Equal(t, kind == Del || kind == Clear, kind.Frees(), kind)
 		require.Equal(t, kind == IncIf || kind == SetIf, kind.Conditional(), kind)
 	}

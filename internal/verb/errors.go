@@ -17,6 +17,7 @@ var (
 	ErrWrongType      = errors.New("distkit: the Redis key holds another type than a hash")
 	ErrNotReplicated  = errors.New("distkit: applied, but not by enough replicas in time; see WithReplicas")
 	ErrOverloaded     = errors.New("distkit: too much is pending; see WithMaxPending")
+	ErrConflict       = errors.New("distkit: the ID was used for a transaction of other steps")
 	ErrStale          = errors.New("distkit: the local view is older than the allowed staleness")
 )
 

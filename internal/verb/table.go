@@ -23,20 +23,23 @@ const (
 type answer uint8
 
 const (
-	value  answer = iota // 123
-	change               // 5:8, or 5: where the condition did not hold
+	value    answer = iota // 123
+	change                 // 5:8, or 5: where the condition did not hold
+	outcomes               // that of a transaction, see tx.go
 )
 
 var table = [...]row{
-	None:  {},
-	Get:   {"g", reads, value, key},
-	Inc:   {"i", writes, value, keyAndN},
-	Dec:   {"i", writes, value, keyAndNegatedN},
-	Set:   {"s", writes, value, keyAndN},
-	Del:   {"d", frees, value, key},
-	IncIf: {"I", writes, change, keyNAndCond},
-	SetIf: {"S", writes, change, keyNAndCond},
-	Clear: {"c", frees, value, nothing},
+	None:   {},
+	Get:    {"g", reads, value, key},
+	Inc:    {"i", writes, value, keyAndN},
+	Dec:    {"i", writes, value, keyAndNegatedN},
+	Set:    {"s", writes, value, keyAndN},
+	Del:    {"d", frees, value, key},
+	IncIf:  {"I", writes, change, keyNAndCond},
+	SetIf:  {"S", writes, change, keyNAndCond},
+	Clear:  {"c", frees, value, nothing},
+	Apply:  {"t", writes, outcomes, head}, // its once-key's place in KEYS comes before: see Append
+	Recall: {"", reads, outcomes, nil},    // never in the script
 }
 
 // liftCode is the script's verb for the one Dec that is no Inc of the negated

@@ -10,15 +10,17 @@ type Kind uint8
 
 // The kinds. The zero Kind is none of them.
 const (
-	None  Kind = iota
-	Get        // read
-	Inc        // add N
-	Dec        // subtract N
-	Set        // assign N
-	Del        // delete; answers the value it had
-	IncIf      // add N if the condition holds
-	SetIf      // assign N if the condition holds
-	Clear      // delete every counter of the container
+	None   Kind = iota
+	Get         // read
+	Inc         // add N
+	Dec         // subtract N
+	Set         // assign N
+	Del         // delete; answers the value it had
+	IncIf       // add N if the condition holds
+	SetIf       // assign N if the condition holds
+	Clear       // delete every counter of the container
+	Apply       // the head of a transaction: the N operations behind it are its steps
+	Recall      // read the outcome of a transaction
 )
 
 // Conditional reports whether the kind carries a condition and answers a change.
@@ -45,18 +47,26 @@ type Keyed struct {
 	// third of the work where the batch is of increments only, the silent ones
 	// last; elsewhere an operation may answer its value all the same.
 	Silent bool
+	// Tx is there for an Apply, and a Recall, which have no key.
+	Tx *Tx
 }
 
 // Result is what an operation answers. N is the value (for Del the value it
 // had); Old and Applied have a meaning for conditional kinds only, Absent for Get
 // only: there is no counter, and N is 0. A silent Inc was applied and has no N. With
 // Err set, the rest has no meaning.
+//
+// A transaction answers a result for its head and one for each step. In that of the
+// head Applied and Replayed have a meaning, and N is how many steps, from the first,
+// answer: all, or those up to the one that failed, if it was not applied.
 type Result struct {
-	N, Old  int64
-	Applied bool
-	Absent  bool
-	Silent  bool
-	Err     error
+	N, Old   int64
+	Applied  bool
+	Absent   bool
+	Silent   bool
+	Replayed bool // of a head: the outcome is that of an earlier transaction with the ID
+	Kind     Kind // of a step recalled: Get if it answers a value, IncIf if a change
+	Err      error
 }
 
 // Fail gives every result the same error.

@@ -298,7 +298,7 @@ func (k *key) needsView(r *request.Request) bool {
 		return false
 	case verb.Get, verb.Inc, verb.Dec:
 		return r.Answered()
-	case verb.IncIf, verb.SetIf, verb.Clear, verb.None:
+	case verb.IncIf, verb.SetIf, verb.Clear, verb.Apply, verb.Recall, verb.None:
 	}
 	return true
 }

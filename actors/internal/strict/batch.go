@@ -30,6 +30,10 @@ type batch struct {
 // newBatch makes a batch of requests.
 func newBatch(book *ledger.Book, observer host.Observer, taken []*request.Request) *batch {
 	b := &batch{observer: observer, taken: taken}
+	if taken[0].Recalls() {
+		b.reads = &redisio.Call{Task: redisio.Recall, At: book.At, Gather: b.gather}
+		return b
+	}
 	if every(taken, verb.Kind.Reads) {
 		b.reads = &redisio.Call{Task: redisio.Read, At: book.At, Gather: b.gather}
 		return b
@@ -131,6 +135,9 @@ func (b *batch) deliver(results []verb.Result, failAt host.FailPoint) {
 		failAt.At("strict writer: delivering")
 		r := b.chosen[b.delivered]
 		from, size := b.answered, r.Size()
+		if r.Recalls() {
+			size += int(results[from].N)
+		}
 		b.delivered++
 		b.answered += size
 		r.Claim() // a read is not claimed before: its caller may withdraw to the end

@@ -59,7 +59,7 @@ func (q *queue) take(ops int) []*request.Request {
 	for len(q.bulk) > 0 && (len(q.single) == 0 || q.single[0].Turn > q.bulk[0].Turn) {
 		r := q.bulk[0]
 		if !r.Withdrawn() {
-			if !first && r.Size() > room {
+			if !first && r.Size() > room || apart(taken, r) {
 				break
 			}
 			taken, room, first = append(taken, r), room-r.Size(), false
@@ -77,7 +77,7 @@ func (q *queue) takeSingle(taken []*request.Request, room int) ([]*request.Reque
 	for len(q.single) > 0 {
 		r := q.single[0]
 		if !r.Withdrawn() {
-			if len(taken) > 0 && r.Size() > room {
+			if len(taken) > 0 && r.Size() > room || apart(taken, r) {
 				break
 			}
 			taken, room = append(taken, r), room-r.Size()
@@ -85,6 +85,12 @@ func (q *queue) takeSingle(taken []*request.Request, room int) ([]*request.Reque
 		q.single = behind(q.single)
 	}
 	return taken, room
+}
+
+// apart reports whether a request cannot go with what is taken: outcomes of
+// transactions are read by a command of their own.
+func apart(taken []*request.Request, r *request.Request) bool {
+	return len(taken) > 0 && taken[0].Recalls() != r.Recalls()
 }
 
 // behind is what comes behind the first.

@@ -73,7 +73,8 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 	results := make([]verb.Result, len(ops))
 	calls := make([]*request.Request, 0, len(ops)/maxOps+1)
 	for at := 0; at < len(ops); at += maxOps {
-		calls = append(calls, s.offerParts(ops[at:min(at+maxOps, len(ops))]))
+		part := ops[at:min(at+maxOps, len(ops))]
+		calls = append(calls, s.offerParts(part, part))
 	}
 	for i, r := range calls {
 		part := results[i*maxOps : i*maxOps+len(r.Parts)]
@@ -86,17 +87,39 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 	return results
 }
 
-// offerParts sends one script call's worth of a batch through its keys.
-func (s *Space) offerParts(ops []verb.Keyed) *request.Request {
-	r := request.Batch(ops, len(ops))
-	for i := range ops {
-		if !s.keys.Offer(ops[i].Key, r) {
+// offerParts sends one script call's worth of a batch through the keys of those of
+// its operations that have one.
+func (s *Space) offerParts(ops, keyed []verb.Keyed) *request.Request {
+	r := request.Batch(ops, len(keyed))
+	for i := range keyed {
+		if !s.keys.Offer(keyed[i].Key, r) {
 			r.Fail(verb.NotApplied(verb.ErrClosed)) // it can no longer reach the writer
 			return r
 		}
 	}
 	s.writer.forward(r)
 	return r
+}
+
+// Apply carries out the operations of a transaction, and returns their results.
+func (s *Space) Apply(ctx context.Context, ops []verb.Keyed) ([]verb.Result, error) {
+	r := s.offerParts(ops, ops[1:]) // all but the head have a key
+	if result, _ := r.Await(ctx, s.writer.lastTrouble); result.Err != nil {
+		return nil, result.Err
+	}
+	return r.Results, r.Results[0].Err
+}
+
+// Recall returns the outcome of the transaction with an ID: the result of its head,
+// Replayed if there is an outcome, and behind it those of its steps. It goes by the
+// writer, so that it comes after what that has under way, a batch in doubt included.
+func (s *Space) Recall(ctx context.Context, id string) ([]verb.Result, error) {
+	r := request.Batch([]verb.Keyed{{Op: verb.Op{Kind: verb.Recall}, Tx: &verb.Tx{ID: id}}}, 0)
+	s.writer.forward(r)
+	if result, _ := r.Await(ctx, s.writer.lastTrouble); result.Err != nil {
+		return nil, result.Err
+	}
+	return r.Results, r.Results[0].Err
 }
 
 // Send carries out an operation that nobody waits for. An error says why it was not
