@@ -106,7 +106,7 @@ func TestTx_comesAfterWhatWasSentToItsKeys(t *testing.T) {
 				}
 			}
 		})
-		go s.Strict().Send("b", inc(5)) // an idle actor runs where it is sent to
+		go func() { _ = s.Strict().Send("b", inc(5)) }() // an idle actor runs where it is sent to
 		s.pass(latency)
 		applied := make(chan []verb.Result, 1)
 		go func() {
