@@ -3,6 +3,7 @@ package distkit_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -147,4 +148,25 @@ func TestMaxPending_boundsWhatWaitsForRedis(t *testing.T) {
 	f.flush(t)
 	require.Equal(t, map[string]string{"k0": "5", "k1": "2", "k2": "1", "k3": "1", "k4": "1", "other": "1"},
 		redistest.Client(t).HGetAll(f.ctx, f.prefix+":lax_counter").Val())
+}
+
+// Systems share an actor system, which the last of them shuts down.
+func TestSystems_shareAnActorSystem(t *testing.T) {
+	t.Parallel()
+	logger := slog.New(slog.DiscardHandler)
+	one, other := newFixture(t, distkit.WithLogger(logger)), newFixture(t, distkit.WithLogger(logger))
+	require.Same(t, one.ActorSystem(), other.ActorSystem())
+	require.NoError(t, one.Shutdown(one.ctx))
+	require.NoError(t, one.Shutdown(one.ctx))
+	_, err := other.Strict().Inc(other.ctx, keyA, 1)
+	require.NoError(t, err)
+	require.False(t, other.ActorSystem().IsStopped())
+	require.NoError(t, other.Shutdown(other.ctx))
+	require.True(t, other.ActorSystem().IsStopped())
+	third := newFixture(t, distkit.WithLogger(logger))
+	require.NotSame(t, other.ActorSystem(), third.ActorSystem())
+	third.ActorSystem().Shutdown() // by its user
+	_, err = third.Strict().Inc(third.ctx, keyA, 1)
+	require.NoError(t, err)
+	require.NoError(t, third.Shutdown(third.ctx))
 }

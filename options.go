@@ -108,7 +108,8 @@ func WithBackoff(min, max time.Duration) Option {
 }
 
 // WithActorSystem runs the counters in an actor system of the caller's, which
-// Shutdown leaves running. Default: one of our own, without metrics.
+// Shutdown leaves running. Default: one of our own, without metrics, which all Systems
+// of the process with the same logger share.
 func WithActorSystem(system *actor.ActorSystem) Option {
 	return func(o *options) {
 		if system == nil {

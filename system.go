@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -23,8 +22,7 @@ type System struct {
 	lax         LaxCounter
 	events      *events
 	actorSystem *actor.ActorSystem
-	ownsActors  bool
-	stopActors  sync.Once
+	release     func() // lets go of the actor system
 }
 
 // NewSystem returns a running System on client, which stays the caller's to
@@ -53,10 +51,9 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("distkit: new system: %w", err)
 	}
-	s := &System{events: newEvents(o.logger), actorSystem: o.actorSystem}
+	s := &System{events: newEvents(o.logger), actorSystem: o.actorSystem, release: func() {}}
 	if s.actorSystem == nil {
-		s.ownsActors = true
-		s.actorSystem = actor.NewActorSystem(actor.WithLoggerFactory(actors.QuietLogger(o.logger)))
+		s.actorSystem, s.release = shareActors(o.logger)
 	}
 	s.engine = actors.New(actors.Config{
 		Client:         client,
@@ -136,9 +133,7 @@ func (s *System) Shutdown(ctx context.Context) error {
 	defer cancel()
 	s.engine.AwaitReplies(delivered)
 	s.events.wait(delivered)
-	if s.ownsActors {
-		s.stopActors.Do(s.actorSystem.Shutdown)
-	}
+	s.release()
 	return err
 }
 
@@ -155,7 +150,8 @@ func unflushed(left []actors.Unflushed, cause error) error {
 }
 
 // ActorSystem returns the Proto.Actor system that the counters run in; nil for
-// the zero System.
+// the zero System. One that WithActorSystem has not given is shared with other Systems
+// of the process: do not shut it down.
 func (s *System) ActorSystem() *actor.ActorSystem {
 	if s == nil {
 		return nil

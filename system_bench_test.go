@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/stretchr/testify/require"
@@ -20,11 +19,9 @@ import (
 func BenchmarkSystems(b *testing.B) {
 	const count = 1000
 	client := redistest.Client(b)
-	shared := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet }))
-	defer shared.Shutdown()
-	for name, option := range map[string]distkit.Option{
-		"an actor system each": nil,
-		"one actor system":     distkit.WithActorSystem(shared),
+	for name, logger := range map[string]func() *slog.Logger{
+		"an actor system each": func() *slog.Logger { return slog.New(slog.DiscardHandler) }, // Systems with the same logger share one
+		"one actor system":     func() *slog.Logger { return quiet },
 	} {
 		b.Run(name, func(b *testing.B) {
 			ctx := context.Background()
@@ -40,10 +37,7 @@ func BenchmarkSystems(b *testing.B) {
 			for i := range systems {
 				options := []distkit.Option{
 					distkit.WithPrefix(distkit.MustKey(fmt.Sprintf("%s:%d", prefix, i))),
-					distkit.WithPassivation(10 * time.Second), distkit.WithLogger(quiet),
-				}
-				if option != nil {
-					options = append(options, option)
+					distkit.WithPassivation(10 * time.Second), distkit.WithLogger(logger()),
 				}
 				var err error
 				systems[i], err = distkit.NewSystem(client, options...)
