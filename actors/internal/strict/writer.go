@@ -2,6 +2,7 @@ package strict
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -246,6 +247,7 @@ func (w *writer) onReturned(b *batch) {
 	case ledger.Done, ledger.Refuse, ledger.Unknown:
 		w.conclude(b, verdict)
 		w.failAt.At("strict writer: settled")
+		runtime.Gosched() // those just answered often have their next call ready: it joins the batch
 		w.next()
 		return
 	case ledger.Again:
