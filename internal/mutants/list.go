@@ -396,7 +396,7 @@ var mutants = []mutant{
 		"      if outcome == '' then return '!B' end\n", "",
 		inRedisio, "TestTx_brokenOff"},
 	{"let a transaction be a step", script,
-		"  if steps > 0 and (args[at] == 't' or args[at] == 'c') then", "  if false then",
+		"    if verb == 't' or verb == 'c' then return", "    if false then return",
 		inRedisio, "TestApply_wrongArguments"},
 	{"carry out steps that are not there", script,
 		"if steps > 0 then return nothing('ERR ' .. steps .. ' steps are missing') end\n", "",
