@@ -101,6 +101,15 @@ func TestCluster_slotOnItsWay_newSystemIsNotHeldUp(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, system.Flush(ctx))
 		}
+		// What would be remembered has to be told to come again: it must not hold up others.
+		tx := distkit.Tx{Steps: []distkit.Step{on(keyA, distkit.Get{})}}
+		out, err := system.Strict().Apply(ctx, tx)
+		require.NoError(t, err)
+		require.True(t, out.Applied)
+		tx.ID = "it"
+		_, err = system.Strict().Apply(ctx, tx)
+		requireNotApplied(t, err, distkit.ErrNotApplied)
+		require.ErrorContains(t, err, "TRYAGAIN")
 	}
 	for _, container := range containers {
 		require.Equal(t, map[string]string{"a": "8"}, source.HGetAll(ctx, container).Val())
@@ -114,6 +123,9 @@ func TestCluster_slotOnItsWay_newSystemIsNotHeldUp(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 9, got)
 	}
+	out, err := system.Strict().Apply(ctx, distkit.Tx{ID: "it", Steps: []distkit.Step{on(keyA, distkit.Get{})}})
+	require.NoError(t, err)
+	require.True(t, out.Applied && !out.Replayed)
 	require.NoError(t, system.Shutdown(ctx))
 	for _, container := range containers {
 		require.Equal(t, map[string]string{"a": "9"}, target.HGetAll(ctx, container).Val())

@@ -74,8 +74,9 @@ var (
 // (Inc by -5 is Dec by 5); others under the ID are ErrConflict.
 //
 // An outcome is kept in Redis, where it takes about as much memory as the replies
-// have digits, and 200 bytes. A Redis that is full refuses transactions (not applied),
-// and one that loses its data forgets what it has lost.
+// have digits, and 200 bytes. A Redis that is full refuses transactions, and while a
+// cluster moves the counters' slot those with an ID; both are ErrNotApplied. One that
+// loses its data forgets what it has lost.
 func (c *StrictCounter) Apply(ctx context.Context, tx Tx) (Outcome, error) {
 	steps, err := c.check(ctx, &tx)
 	if err != nil {

@@ -269,10 +269,10 @@ end
 local function fits(kind, v)
   if v == nil or kind == 'f' then return v ~= nil end
   if kind == 'n' then return integer(v) end
+  if kind == 'c' then return #v == 1 and find('*=!<l>gap', v, 1, true) ~= nil end
   if kind == 'o' then return v == '0' or find(v, '^[1-9]%d*$') and tonumber(v) > 3 and KEYS[tonumber(v)] ~= nil end
   if kind == 'h' then return find(v, '^%x+$') ~= nil end
-  if kind == 'p' then return find(v, '^[1-9]%d*$') ~= nil and #v < 16 end
-  return #v == 1 and find('*=!<l>gap', v, 1, true) ~= nil
+  return find(v, '^[1-9]%d*$') ~= nil and #v < 16
 end
 
 -- verbs: a row a verb: its operands. What it does is in "carry": a table of
@@ -438,19 +438,21 @@ end
 -- Every operation is looked at before the first is carried out.
 local at, seen, stop, steps = 6, 0, #args, 0 -- steps: of a transaction, yet to come
 while at <= stop do
-  local operands = verbs[args[at]]
-  if not operands then return nothing('ERR unknown verb ' .. string.gsub(sub(args[at], 1, 20), '[^%w]', '?')) end
-  if steps > 0 and (args[at] == 't' or args[at] == 'c') then return nothing('ERR verb ' .. args[at] .. ' is no step') end
+  local verb = args[at]
+  local operands = verbs[verb]
+  if not operands then return nothing('ERR unknown verb ' .. string.gsub(sub(verb, 1, 20), '[^%w]', '?')) end
+  if steps > 0 then
+    if verb == 't' or verb == 'c' then return nothing('ERR verb ' .. verb .. ' is no step') end
+    steps = steps - 1
+  end
   for i = 1, #operands do
     if not fits(sub(operands, i, i), args[at + i]) then
-      return nothing('ERR operand ' .. i .. ' of verb ' .. args[at] .. ' is missing or wrong')
+      return nothing('ERR operand ' .. i .. ' of verb ' .. verb .. ' is missing or wrong')
     end
   end
-  if args[at] == 't' then
+  if verb == 't' then
     steps = tonumber(args[at + 4])
     if steps > 1000 then return nothing('ERR a transaction of ' .. steps .. ' steps') end -- Lua cannot unpack any number
-  elseif steps > 0 then
-    steps = steps - 1
   end
   at, seen = at + 1 + #operands, seen + 1
 end
@@ -462,15 +464,16 @@ if err then return nothing(err) end
 
 at = 6
 while at <= stop do
-  if steps > 0 then -- they were part of the transaction
+  local verb = args[at]
+  if steps > 0 then -- it was part of the transaction
     steps = steps - 1
-  elseif args[at] == 't' then
+  elseif verb == 't' then
     out[#out + 1], steps = transact(at), tonumber(args[at + 4])
   else
-    local result, failure = carry(args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4])
+    local result, failure = carry(verb, args[at + 1], args[at + 2], args[at + 3], args[at + 4])
     out[#out + 1] = result or failure
   end
-  at = at + 1 + #verbs[args[at]]
+  at = at + 1 + #verbs[verb]
 end
 
 return finish()

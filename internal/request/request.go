@@ -129,6 +129,11 @@ func (r *Request) Clears() bool { return len(r.Parts) == 1 && r.Parts[0].Kind ==
 // Recalls reports whether it asks for the outcome of a transaction.
 func (r *Request) Recalls() bool { return len(r.Parts) == 1 && r.Parts[0].Kind == verb.Recall }
 
+// Remembered reports whether it is a transaction whose outcome is kept.
+func (r *Request) Remembered() bool {
+	return len(r.Parts) > 0 && r.Parts[0].Kind == verb.Apply && r.Parts[0].Tx.ID != ""
+}
+
 // is reports whether the request is in a state.
 func (r *Request) is(state int32) bool { return r.state.Load()&^waited == state }
 

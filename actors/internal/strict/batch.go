@@ -167,6 +167,22 @@ func (b *batch) fail(err error) {
 	}
 }
 
+// refuseRemembered fails the transactions with an ID, and returns the other requests.
+// While the slot is being moved, Redis carries out nothing with a key that is not
+// there yet, as their once-keys: the others must not wait until all of it has moved.
+func (b *batch) refuseRemembered(waiting []*request.Request) []*request.Request {
+	others := make([]*request.Request, 0, len(waiting))
+	for _, r := range waiting {
+		if r.Remembered() {
+			r.Claim()
+			r.Settle(verb.Result{Err: verb.NotApplied(b.call().Err)})
+		} else {
+			others = append(others, r)
+		}
+	}
+	return others
+}
+
 // report tells of a failure that nobody waits for.
 func (b *batch) report(r *request.Request, err error) {
 	if err != nil && !r.Answered() {

@@ -317,6 +317,9 @@ func (w *writer) done(b *batch) {
 // thaw puts the requests of a batch that was not applied back in front.
 func (w *writer) thaw(b *batch) {
 	waiting := b.waiting()
+	if b.call().Class == redisio.Moving {
+		waiting = b.refuseRemembered(waiting)
+	}
 	for _, r := range waiting {
 		r.Thaw()
 	}
