@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -341,18 +342,17 @@ func TestStrict_ledgerGoneInDoubt_isUnknown(t *testing.T) {
 // incarnation makes that attempt, on the lane that the batch has.
 func TestStrict_panicBeforeTheFirstAttempt_leavesTheLaneAsItWas(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		var once sync.Once
+		var armed atomic.Bool
 		s := newSim(t, func(cfg *Config) {
-			loaded := 0
 			cfg.failAt = func(step string) {
-				if step == "strict writer: loaded" {
-					if loaded++; loaded == 5 { // of the third batch: after each it looks for more
-						once.Do(func() { panic("a bug") })
-					}
+				if step == "strict writer: loaded" && armed.CompareAndSwap(true, false) {
+					panic("a bug")
 				}
 			}
 		})
 		for n := int64(1); n <= 4; n++ {
+			s.pass(latency) // it has looked for more after the batch before
+			armed.Store(n == 3)
 			require.EqualValues(t, n, s.Strict().Do(context.Background(), "a", inc(1)).N)
 		}
 		require.Equal(t, []any{actorPanicked{"panic: a bug"}}, s.told())
