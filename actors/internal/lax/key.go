@@ -69,6 +69,7 @@ type key struct {
 type queues struct {
 	dels    []*mutation    // Dels that wait for flight to land
 	parked  host.Fifo[any] // *Request, *Increments and *Barrier that wait for a read, in order
+	left    int            // callers that have withdrawn since parked was last looked through
 	refused error          // why Redis refused a change, for the next reply
 	wiping  *mutation      // a Clear under way whose place as flight a Del has
 
@@ -165,7 +166,7 @@ func (k *key) Receive(message any) {
 	case impatient:
 		k.onImpatient(message.Patience)
 	case nudge:
-		k.serveParked(false)
+		k.onNudge()
 	case host.Restarting:
 		k.onRestarting()
 	}

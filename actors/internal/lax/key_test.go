@@ -1,6 +1,7 @@
 package lax
 
 import (
+	"context"
 	"errors"
 	"math"
 	"testing"
@@ -155,4 +156,24 @@ func TestForget_canBeRepeated(t *testing.T) {
 			require.ErrorIs(t, u.Err, verb.ErrOutcomeUnknown)
 		}
 	}
+}
+
+// Calls given up behind one that goes on waiting leave nothing behind.
+func TestKey_callsGivenUp_leaveNothingBehind(t *testing.T) {
+	t.Parallel()
+	c, _ := alone(t)
+	k := c.newKey("a")
+	k.Receive(request.Message("a", verb.Op{Kind: verb.IncIf, N: 1, If: verb.Cond{Cmp: verb.Ge}}, limit.New(1<<40, nil)))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	most := 0
+	for range 1000 {
+		r := request.Call("a", verb.Op{Kind: verb.Inc, N: 1})
+		k.Receive(r)
+		_, _ = r.Await(ended, func() error { return nil })
+		k.Receive(nudge{})
+		most = max(most, k.waiting())
+	}
+	require.Equal(t, 1, k.waiting())
+	require.LessOrEqual(t, most, 3)
 }

@@ -71,6 +71,24 @@ func (k *key) serveParked(anyAge bool) {
 	}
 }
 
+// onNudge lets go of calls whose callers have withdrawn, so that they do not pile up
+// behind one that goes on waiting: all of them, once they may be half of what is parked.
+func (k *key) onNudge() {
+	if k.waiting() > 0 {
+		q := k.queues
+		if q.left++; 2*q.left > q.parked.Len() {
+			q.left = 0
+			for range q.parked.Len() {
+				message := q.parked.Pop()
+				if r, ok := message.(*request.Request); !ok || !r.Withdrawn() {
+					q.parked.Push(message)
+				}
+			}
+		}
+	}
+	k.serveParked(false)
+}
+
 // askRead asks for the value in Redis; nothing is in flight.
 func (k *key) askRead() {
 	if !k.asked {
