@@ -156,6 +156,18 @@ func TestWindows_thatAreOver_areGone(t *testing.T) {
 			f.flush(t)
 		}
 	}
+	for kind, w := range f.per(t, distkit.Every(time.Second), 0) { // one that ends between two changes
+		at := w.At(time.Now())
+		_, err := at.Inc(f.ctx, keyA, 1)
+		require.NoError(t, err)
+		f.flush(t)
+		require.Eventually(t, func() bool {
+			return len(f.client.Keys(f.ctx, f.prefix+":"+kind+"@1s@*").Val()) == 0
+		}, 10*time.Second, time.Millisecond)
+		_, err = at.Inc(f.ctx, keyA, 1)
+		require.NoError(t, err)
+		f.flush(t)
+	}
 	keys, err := f.client.Keys(f.ctx, f.prefix+":*@*").Result()
 	require.NoError(t, err)
 	for _, key := range keys {

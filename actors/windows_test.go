@@ -84,6 +84,23 @@ func TestWindows_countedInWhileTheyLeave(t *testing.T) {
 	})
 }
 
+// Who found a window at work just before it left tries again.
+func TestWindows_foundBeforeTheyLeave(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		w := hourOf(time.Now())
+		space := s.StrictWindow(w)
+		found := space.live()
+		require.False(t, space.left(found, verb.NotApplied(verb.ErrClosed)), "it is at work")
+		s.retireWindow(space)
+		err := (*found).Send("a", inc(1))
+		require.ErrorIs(t, err, verb.ErrClosed)
+		require.True(t, space.left(found, err))
+		require.False(t, space.left(found, nil))
+		require.EqualValues(t, 1, space.Do(context.Background(), "a", inc(1)).N)
+	})
+}
+
 // Redis is away when a window is over: it stays until its changes are written.
 func TestWindows_overDuringAnOutage(t *testing.T) {
 	bubble(t, func(t *testing.T) {

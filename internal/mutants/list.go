@@ -455,7 +455,7 @@ var mutants = []mutant{
 		inActors, "TestWindows"},
 	{"count in a window that has left", "actors/windows.go",
 		"	return s.window != nil && err != nil", "	return false && err != nil",
-		inActors, "TestWindows_countedIn"},
+		inActors, "TestWindows_foundBefore"},
 	{"answer before replicas have it", batchFile,
 		"	if b.changes == nil || b.changes.Replicated >= b.changes.Replicas.N {", "	if true {",
 		inRoot, "TestReplicas"},
