@@ -92,24 +92,21 @@ func ExampleAbsent() {
 	defer stop()
 	ctx := context.Background()
 	quota := distkit.MustKey("quota:42")
-	for _, fromDatabase := range []int64{100, 100} {
+	for _, fromDatabase := range []int64{100, 100} { // two processes, one after the other
 		seeded, err := system.Strict().SetIf(ctx, quota, distkit.Absent(), fromDatabase)
 		if err != nil {
 			log.Fatal(err)
 		}
 		fmt.Println("seeded:", seeded.Applied)
-		if _, err := system.Strict().Inc(ctx, quota, -100); err != nil {
+		if _, err := system.Strict().Inc(ctx, quota, -50); err != nil {
 			log.Fatal(err)
 		}
-		break
 	}
-	seeded, err := system.Strict().SetIf(ctx, quota, distkit.Absent(), 100)
-	fmt.Println("seeded again:", seeded.Applied, err)
 	n, exists, err := system.Strict().Lookup(ctx, quota)
 	fmt.Println(n, exists, err)
 	// Output:
 	// seeded: true
-	// seeded again: false <nil>
+	// seeded: false
 	// 0 true <nil>
 }
 
@@ -145,4 +142,99 @@ func ExampleLaxCounter_Per() {
 	// 2040-01-01 0
 	// 2040-01-02 30
 	// <nil>
+}
+
+// A user's cap and an organisation's: both are charged, or none.
+func ExampleStrictCounter_Apply_caps() {
+	system, stop := quickSystem()
+	defer stop()
+	ctx := context.Background()
+	strict := system.Strict()
+	user, org := distkit.MustKey("used:user:7"), distkit.MustKey("used:org:1")
+	if _, err := strict.SetAll(ctx, distkit.Update{Key: user, N: 9}, distkit.Update{Key: org, N: 500}); err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		outcome, err := strict.Apply(ctx, distkit.Tx{Steps: []distkit.Step{
+			{Key: user, Do: distkit.IncIf{If: distkit.Lt(10), N: 1}},
+			{Key: org, Do: distkit.IncIf{If: distkit.Lt(1000), N: 1}},
+		}})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("allowed:", outcome.Applied)
+	}
+	values, err := strict.GetAll(ctx, user, org)
+	fmt.Println(values, err)
+	// Output:
+	// allowed: true
+	// allowed: false
+	// [10 501] <nil>
+}
+
+// A message that a queue delivers twice is counted once: its ID is the transaction's.
+func ExampleStrictCounter_Apply_redelivery() {
+	system, stop := quickSystem()
+	defer stop()
+	ctx := context.Background()
+	orders := distkit.MustKey("orders")
+	for _, message := range []string{"m-1", "m-2", "m-1"} {
+		_, err := system.Strict().Apply(ctx, distkit.Tx{ID: message, Keep: 7 * 24 * time.Hour, Steps: []distkit.Step{
+			{Key: orders, Do: distkit.Inc{N: 1}},
+		}})
+		if err != nil {
+			log.Fatal(err) // do not acknowledge it: it comes again
+		}
+	}
+	n, err := system.Strict().Get(ctx, orders)
+	fmt.Println(n, err)
+	// Output:
+	// 2 <nil>
+}
+
+// Strings that other programs count in by INCR are moved over while they do. Each step
+// may be made again after a crash, and none counts twice: what is moved is set aside by
+// RENAMENX first, and added under an ID that has its value's turn.
+func ExampleStrictCounter_Apply_migration() {
+	server, err := miniredis.Run()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close()
+	ctx := context.Background()
+	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer client.Close()
+	system, err := distkit.NewSystem(client)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer system.Shutdown(ctx)
+	client.Set(ctx, "hits", 40, 0)
+
+	key := distkit.MustKey("hits")
+	move := func(turn int) {
+		aside := fmt.Sprint("hits:moving:", turn)
+		client.RenameNX(ctx, "hits", aside) // fails where it was done before, or there is nothing
+		n, err := client.Get(ctx, aside).Int64()
+		if err == redis.Nil {
+			return
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		if _, err := system.Strict().Apply(ctx, distkit.Tx{ID: aside, Keep: 30 * 24 * time.Hour, Steps: []distkit.Step{
+			{Key: key, Do: distkit.Inc{N: n}},
+		}}); err != nil {
+			log.Fatal(err) // run it again, with the same turn
+		}
+		client.Del(ctx, aside)
+	}
+	move(1)
+	move(1)
+	client.IncrBy(ctx, "hits", 2) // by a program that still has the old code
+	move(2)
+	n, err := system.Strict().Get(ctx, key)
+	fmt.Println(n, err)
+	// Output:
+	// 42 <nil>
 }
