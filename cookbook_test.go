@@ -203,12 +203,12 @@ func ExampleStrictCounter_Apply_migration() {
 	defer server.Close()
 	ctx := context.Background()
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	system, err := distkit.NewSystem(client)
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer system.Shutdown(ctx)
+	defer func() { _ = system.Shutdown(ctx) }()
 	client.Set(ctx, "hits", 40, 0)
 
 	key := distkit.MustKey("hits")
