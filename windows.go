@@ -154,6 +154,10 @@ func (w *Windows) current() *actors.Space {
 	return w.turn().space
 }
 
+// looks is how often a Windows that is used looks at the clock, besides the ends of its
+// windows: the clock may have been set.
+const looks = time.Minute
+
 // turn finds the window of now; mu is held. A timer does it again when that is over, as
 // asking the clock would take longer than an Add, until it has not been used in between.
 func (w *Windows) turn() *window {
@@ -162,7 +166,7 @@ func (w *Windows) turn() *window {
 	now := &window{w.kind(of), of.End}
 	w.now.Store(now)
 	w.used.Store(false)
-	time.AfterFunc(of.End.Sub(at), func() {
+	time.AfterFunc(min(of.End.Sub(at), looks), func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.used.Load() {
