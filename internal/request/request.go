@@ -184,10 +184,16 @@ func (r *Request) Settle(result verb.Result) {
 	r.deliver()
 }
 
-func (r *Request) deliver() {
+// Drop lets go of a message that has come to nothing, or is carried on as something else.
+func (r *Request) Drop() {
 	if r.Pending != nil {
 		r.Pending.Add(-1)
+		r.Pending = nil
 	}
+}
+
+func (r *Request) deliver() {
+	r.Drop()
 	if r.reply != nil {
 		r.reply(r.Op, r.result)
 	}

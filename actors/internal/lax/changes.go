@@ -151,8 +151,10 @@ func (k *key) dropParked(m *mutation) {
 			case p.Answered():
 			case p.Op.Kind.Conditional() || p.Op.Kind == verb.Del:
 				m.unserved = append(m.unserved, p)
+				p.Drop()
 				continue
 			default:
+				p.Drop()
 				c, _ := fold.Of(p.Op, 0, true)
 				m.dropped = m.dropped.Then(c)
 				continue

@@ -177,3 +177,18 @@ func TestKey_callsGivenUp_leaveNothingBehind(t *testing.T) {
 	require.Equal(t, 1, k.waiting())
 	require.LessOrEqual(t, most, 3)
 }
+
+// Messages that a Clear drops are pending no more.
+func TestKey_droppedMessages_arePendingNoMore(t *testing.T) {
+	t.Parallel()
+	c, _ := alone(t)
+	k, pending := c.newKey("a"), limit.New(1<<40, nil)
+	for _, o := range []verb.Op{{Kind: verb.IncIf, N: 1, If: verb.Cond{Cmp: verb.Ge}}, {Kind: verb.Dec, N: 1}, {Kind: verb.Set, N: 7}} {
+		k.Receive(request.Message("a", o, pending))
+	}
+	n, _ := pending.Count()
+	require.Equal(t, 3, n)
+	k.dropParked(&mutation{})
+	n, _ = pending.Count()
+	require.Zero(t, n)
+}
