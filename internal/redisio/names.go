@@ -51,8 +51,8 @@ func CheckPrefix(prefix string) error {
 	if strings.Contains(prefix, "}") && !tagged(prefix) {
 		return fmt.Errorf("prefix %q holds a '}' that closes no hash tag: use no braces, or a pair around the part that decides the cluster slot, as in {tag}", prefix)
 	}
-	if startsAsOnce(prefix + ":") {
-		return fmt.Errorf("prefix %q starts as the outcomes of transactions under a shorter prefix do: use another", prefix)
+	if strings.Contains(prefix, ":once:{") || startsAsOnce(prefix+":") {
+		return fmt.Errorf("prefix %q could be taken for the outcomes of transactions under a shorter one: leave out \":once:{\"", prefix)
 	}
 	return nil
 }

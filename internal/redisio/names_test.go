@@ -49,10 +49,11 @@ func TestCheckPrefix_refusesTheBeginningOfAnOutcome(t *testing.T) {
 	for _, prefix := range []string{
 		"a:once:{a:strict_counter}", "a:once:{a:strict_counter}:x", "a:once:{a:strict_counter}:once", "{t}a:once:{{t}a:strict_counter}",
 		"{a{b:strict_counter}", "{a{b:strict_counter}:once", "{a{b:strict_counter}:once:x",
+		"a:once:{b:strict_counter}", "a:once:{b}", ":once:{{",
 	} {
 		require.ErrorContains(t, CheckPrefix(prefix), "outcomes of transactions", prefix)
 	}
-	for _, prefix := range []string{"a:once", "once", "a:once:{b:strict_counter}", "a:once:{b}", "{a:strict_counter}", "{a:strict_counter}:once", "{a{b:strict_counter}:x"} {
+	for _, prefix := range []string{"a:once", "once", "a:once:b", "{a:strict_counter}", "{a:strict_counter}:once", "{a{b:strict_counter}:x"} {
 		require.NoError(t, CheckPrefix(prefix))
 	}
 }
