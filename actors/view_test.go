@@ -3,10 +3,12 @@ package actors
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/redis/go-redis/v9"
@@ -190,4 +192,18 @@ func TestFlush_coversWhatWaitsInTheKey(t *testing.T) {
 	h.letGo()
 	require.NoError(t, <-flushed)
 	require.Equal(t, "111", client.HGet(ctx, prefix+":lax_counter", "a").Val())
+}
+
+// A lag as long as can be leaves a view fresh for ever.
+func TestView_lagWithoutEnd_isReadOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, func(cfg *Config) { cfg.AllowedLag = math.MaxInt64 })
+		for i := range int64(100) {
+			require.EqualValues(t, i+1, s.Lax().Do(context.Background(), "a", inc(1)).N)
+			s.pass(time.Hour)
+		}
+		require.Len(t, s.attempts(redisio.Read), 1)
+		s.mustFlush(t)
+		require.EqualValues(t, 100, s.value(laxCounters, "a"))
+	})
 }

@@ -51,6 +51,10 @@ func URL(t testing.TB) string {
 // here; interrupted, it stops every server. Call it from TestMain; check, which
 // may be nil, looks for leaks at the end.
 func Main(m *testing.M, check func() error) {
+	if err := answers(os.Getenv("REDIS_URL")); err != nil {
+		fmt.Fprintf(os.Stderr, "REDIS_URL: %v; unset it to have a server started\n", err)
+		os.Exit(1)
+	}
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -72,6 +76,27 @@ func Main(m *testing.M, check func() error) {
 		}
 	}
 	os.Exit(code)
+}
+
+// answers says within seconds what is wrong with a URL of a Redis; nil if nothing is, or
+// there is no URL.
+func answers(url string) error {
+	if url == "" {
+		return nil
+	}
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return err
+	}
+	options.MaxRetries, options.DialTimeout, options.DialerRetries = -1, 2*time.Second, 1
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	if err := client.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("no Redis answers at %s: %w", options.Addr, err)
+	}
+	return nil
 }
 
 // Options returns client options for the shared Redis.

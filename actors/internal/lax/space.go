@@ -11,6 +11,7 @@ package lax
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/distkit/distkit-go/actors/internal/refresh"
@@ -40,6 +41,9 @@ type Config struct {
 	FailAt       host.FailPoint
 }
 
+// longest is as good as for ever, and leaves room to add to.
+const longest = math.MaxInt64 / 2
+
 // Space is a container of lax counters at work. It is safe for concurrent use.
 type Space struct {
 	keys host.Keyspace[*key]
@@ -50,7 +54,7 @@ type Space struct {
 func New(cfg Config) *Space {
 	c := &coordinator{
 		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
-		allowedLag: cfg.AllowedLag, maxStaleness: cfg.MaxStaleness, pending: cfg.Pending,
+		allowedLag: min(cfg.AllowedLag, longest), maxStaleness: cfg.MaxStaleness, pending: cfg.Pending,
 		book:  ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
 		epoch: 1, since: 1, // a key never listed has 0
 	}
