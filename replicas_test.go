@@ -3,6 +3,7 @@ package distkit_test
 import (
 	"context"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -74,4 +75,41 @@ func TestReplicas_areWaitedForAfterALostReply(t *testing.T) {
 	requireNotReplicated(t, err)
 	require.EqualValues(t, 2, n)
 	require.Equal(t, "2", f.stored(t, "strict_counter", keyA))
+}
+
+// A hook that panics, or ends its goroutine, while replicas are waited for costs the
+// knowledge of them, and nothing else.
+func TestReplicas_hookThatFailsWhileTheyAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(){
+		"panics":             func() { panic("a bug of the hook's") },
+		"ends its goroutine": runtime.Goexit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := redistest.NewClient(t, redistest.Options(t))
+			client.AddHook(waitHook(fail))
+			f := fixtureOn(t, client, distkit.WithReplicas(1, 5*time.Millisecond))
+			for i := range 3 {
+				n, err := f.Strict().Inc(f.ctx, keyA, 1)
+				requireNotReplicated(t, err)
+				require.EqualValues(t, i+1, n)
+			}
+		})
+	}
+}
+
+// waitHook fails pipelines that wait for replicas.
+type waitHook func()
+
+func (waitHook) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (waitHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h waitHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[len(cmds)-1].Name() == "wait" {
+			h()
+		}
+		return next(ctx, cmds)
+	}
 }

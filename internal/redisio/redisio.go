@@ -147,7 +147,11 @@ func (c *client) seeMaster(ctx context.Context) error {
 	if !c.toFind.Load() {
 		return nil
 	}
-	role, err := c.Do(ctx, "role").Slice()
+	var role []any
+	err := guard(func() (err error) {
+		role, err = c.Do(ctx, "role").Slice()
+		return err
+	})
 	switch {
 	case err != nil || len(role) == 0: // the calls will tell
 	case role[0] == "slave":
@@ -175,9 +179,6 @@ func (c *client) exec(ctx context.Context, cmds []*command) {
 	}
 	err := errEnded
 	defer func() {
-		if reason := recover(); reason != nil {
-			err = fmt.Errorf("panic while calling redis: %v", reason)
-		}
 		for _, cmd := range cmds { // an error that go-redis does not give to each command
 			switch {
 			case err == nil || cmd.Err() != nil || cmd.Val() != nil:
@@ -188,15 +189,27 @@ func (c *client) exec(ctx context.Context, cmds []*command) {
 			}
 		}
 	}()
-	if len(cmds) == 1 {
-		err = c.Process(ctx, cmds[0])
-		return
-	}
-	pipe := c.Pipeline()
-	for _, cmd := range cmds {
-		_ = pipe.Process(ctx, cmd) // only queues
-	}
-	_, err = pipe.Exec(ctx)
+	err = guard(func() error {
+		if len(cmds) == 1 {
+			return c.Process(ctx, cmds[0])
+		}
+		pipe := c.Pipeline()
+		for _, cmd := range cmds {
+			_ = pipe.Process(ctx, cmd) // only queues
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	})
+}
+
+// guard calls the client: a hook of its user's that panics is an error.
+func guard(call func() error) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("panic while calling redis: %v", reason)
+		}
+	}()
+	return call()
 }
 
 var errEnded = errors.New("a hook of the client ended the goroutine that called redis")

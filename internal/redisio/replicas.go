@@ -26,16 +26,24 @@ var errLedgerLost = errors.New("redis lost the ledger of the writer right after 
 func (c *client) replicated(ctx context.Context, call *Call) (int, error) {
 	var node redis.Cmdable = c.UniversalClient
 	if c.cluster != nil { // which would send WAIT, that has no key, to any node
-		master, err := c.cluster.MasterForKey(ctx, call.At.Name)
+		err := guard(func() (err error) {
+			node, err = c.cluster.MasterForKey(ctx, call.At.Name)
+			return err
+		})
 		if err != nil {
 			return 0, err
 		}
-		node = master
 	}
 	pipe := node.Pipeline()
 	renewed := pipe.Do(ctx, "pexpire", call.At.Ledger(call.Writer), call.Lifetime.Milliseconds())
 	have := pipe.Do(ctx, "wait", call.Replicas.N, max(1, call.Replicas.Within/time.Millisecond))
-	_, _ = pipe.Exec(ctx) // each says how it ended
+	err := guard(func() error {
+		_, err := pipe.Exec(ctx)
+		return err
+	})
+	if renewed.Err() == nil && renewed.Val() == nil { // the pipeline did not even begin
+		return 0, err
+	}
 	switch there, err := renewed.Int(); {
 	case err != nil:
 		return 0, advise(err)
