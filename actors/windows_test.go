@@ -116,3 +116,26 @@ func TestWindows_overDuringAnOutage(t *testing.T) {
 		require.EqualValues(t, 5, left[0].N)
 	})
 }
+
+// A Flush that began while a window was at work ends when it has left, though a key of it
+// still has a refusal to tell.
+func TestWindows_flushedWhileTheyLeave(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		w := hourOf(time.Now())
+		space := s.LaxWindow(w)
+		s.redis.Edit(func(state *fakeredis.State) {
+			state.Containers[s.cfg.Prefix+":"+w.name(laxKind)] = fakeredis.Hash{Fields: map[string]string{"a": "no number"}}
+		})
+		require.NoError(t, space.Add("a", 1))
+		left, err := s.Engine.Flush(context.Background())
+		require.NoError(t, err)
+		require.Len(t, left, 1, "it was refused, which the next reply is to tell")
+		found := s.spaces()
+		s.retireWindow(space)
+		for _, m := range found {
+			_, err := m.Flush(within(t, wait), s.shutdown.done)
+			require.NoError(t, err)
+		}
+	})
+}
