@@ -82,6 +82,7 @@ type killChild struct {
 	counting chan struct{} // closed when both kinds count
 	read     chan error    // the pipe has ended
 	records  []killRecord
+	far      time.Duration // how far away its Redis is
 }
 
 func startKillChild(t *testing.T, client *redis.Client, prefix string, rng *rand.Rand, far time.Duration) *killChild {
@@ -89,6 +90,7 @@ func startKillChild(t *testing.T, client *redis.Client, prefix string, rng *rand
 	from, to, err := os.Pipe()
 	require.NoError(t, err)
 	c := &killChild{
+		far:    far,
 		prefix: prefix, client: client, output: &strings.Builder{},
 		counting: make(chan struct{}), read: make(chan error, 1),
 	}
