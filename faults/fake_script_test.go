@@ -139,6 +139,9 @@ func (s *fakeScript) finish() {
 			_ = s.set(s.mark, "", fakeMarkLifetime, false)
 		}
 	}
+	if s.before == 0 {
+		kept += 2
+	}
 	results := fmt.Sprintf(" %d %s", kept, strings.Join(s.out, " "))
 	if s.ledger != "" {
 		s.appendTo(s.ledger, results)

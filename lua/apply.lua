@@ -41,7 +41,7 @@
 --   "F- -", "F- <last> <nonce> <kept> <results>"  fenced: where the ledger stood when
 --                    it was first fenced; "-": there is none
 --   before, now: is there a container, 1 or 0: when this call came; kept: when the
---   batch had been applied.
+--   batch had been applied, and 2 more if there had been none when it came first.
 --   results are joined by ' ', one an operation:
 --     123      value
 --     -        value of a read: there is no such field
@@ -153,12 +153,13 @@ end
 
 -- finish stores what a replay must answer, and answers.
 local function finish()
-  local kept = '1'
+  local kept = 1
   if expires and (before == '0' or freed) then pcall('PEXPIREAT', container, expires) end
   if (before == '0' or freed) and pcall('EXISTS', container) == 0 then
-    kept = '0'
+    kept = 0
     if mark and before == '1' then pcall('SET', mark, '', 'PX', '604800000') end
   end
+  if before == '0' then kept = kept + 2 end
   local results = ' ' .. kept .. ' ' .. table.concat(out, ' ')
   if ledger then pcall('APPEND', ledger, results) end
   return 'A' .. before .. results

@@ -153,6 +153,10 @@ func resultWord(r Result, kind Kind) string {
 		return "!I"
 	case r.Err == WrongType:
 		return "!W"
+	case r.Err == Conflicts:
+		return "!C"
+	case errors.Is(r.Err, errBrokenOff):
+		return "!B"
 	case r.Err != nil:
 		if _, text, unread := strings.Cut(r.Err.Error(), "did not give the new value: "); unread {
 			return "!?" + strings.ReplaceAll(text, " ", "_")
@@ -204,7 +208,7 @@ func meaning(word string, kind Kind) (r Result, ok bool) {
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", "-", "- -", "1 - 5: -", "1", "0 5:8 5: !O !I !W", "-9223372036854775808 9223372036854775807:-9223372036854775808",
-		"9223372036854775808", "-9223372036854775809:", "!Eno_permission 1", "!", "!E", "!?", "!?x", "+1", "-0", "007:1", "1_0", "0x1:",
+		"9223372036854775808", "-9223372036854775809:", "!C !B 1", "!Eno_permission 1", "!", "!E", "!?", "!?x", "+1", "-0", "007:1", "1_0", "0x1:",
 		"1 ", " 1", "1  2", "1:2:3", ":", ":1", "--1", "1.5", "1e3", "nan", "\xff\x00", "１", "9007199254740993:9007199254740992",
 	} {
 		for _, mask := range []uint64{0, 0b10, 0b110, ^uint64(0)} {
@@ -249,7 +253,7 @@ func FuzzParse(f *testing.F) {
 			require.NoError(t, err)
 			if r.Err != nil {
 				require.Equal(t, byte('!'), words[i][0])
-				require.Equal(t, strings.HasPrefix(words[i], "!?"), errors.Is(r.Err, ErrOutcomeUnknown))
+				require.Equal(t, strings.HasPrefix(words[i], "!?") || words[i] == "!B", errors.Is(r.Err, ErrOutcomeUnknown))
 				require.EqualError(t, again.Err, r.Err.Error(), "and back")
 				continue
 			}
