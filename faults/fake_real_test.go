@@ -348,9 +348,13 @@ func fakeRandomOps(rng *rand.Rand) []string {
 	size := rng.IntN(7)
 	ops := []string{strconv.Itoa(size)}
 	if rng.IntN(4) == 0 {
-		ops = append(ops, "+", strconv.Itoa(rng.IntN(size+1)))
+		told := rng.IntN(size + 1)
+		ops = append(ops, "+", strconv.Itoa(told))
 		for range size {
 			ops = append(ops, field(), number())
+		}
+		for place := 1; place <= told; place += 1 + rng.IntN(3) { // sums, of whatever
+			ops = append(ops, strconv.Itoa(place), number()+","+number()+","+number())
 		}
 		return ops
 	}

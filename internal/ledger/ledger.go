@@ -103,7 +103,7 @@ type Batch struct {
 	sent    time.Time // the first attempt that may have been applied
 	came    sight     // what the book knew when that was made
 	last    sight     // and when the last attempt was
-	full    error // what Redis said before it was asked to run it in spite of that
+	full    error     // what Redis said before it was asked to run it in spite of that
 }
 
 // NewBatch makes the next batch of a lane that is free. Its operations are ops, or

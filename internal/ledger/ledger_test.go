@@ -439,7 +439,9 @@ func TestReplay_afterAClearOnPurpose_alarmsNobody(t *testing.T) {
 					}
 				}
 			}
-			inc := func() *Batch { return book.NewBatch([]verb.Keyed{{Key: "a", Op: verb.Op{Kind: verb.Inc, N: 1}}}, nil, nil) }
+			inc := func() *Batch {
+				return book.NewBatch([]verb.Keyed{{Key: "a", Op: verb.Op{Kind: verb.Inc, N: 1}}}, nil, nil)
+			}
 			first := inc()
 			require.Equal(t, Done, send(first))
 			first.Release()

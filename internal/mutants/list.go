@@ -18,6 +18,7 @@ const (
 	verdict    = "internal/ledger/verdict.go"
 	loss       = "internal/ledger/loss.go"
 	codec      = "internal/verb/codec.go"
+	merge      = "internal/verb/merge.go"
 	mailbox    = "internal/host/mailbox.go"
 	adder      = "internal/host/adder.go"
 	strictFile = "actors/internal/strict/writer.go"
@@ -50,6 +51,21 @@ const (
 // mutants are what the suite must kill, all of them.
 var mutants = []mutant{
 	// The script.
+	{"give all who overflow together that", script,
+		"if of and r == '!O' then", "if false then",
+		inRoot, "TestStrict_hotCounter"},
+	{"answer all that travel together alike", merge,
+		"			r.N -= m.groups[p.group].sum - p.sum\n", "			_ = r.N\n",
+		inRoot, "TestStrict_hotCounter"},
+	{"merge increments of both signs", merge,
+		"if !ok || (g.sum < 0) != (n < 0) {", "if !ok {",
+		"./internal/verb", "TestMerge_notWhat"},
+	{"take increments of one hash for those of one counter", merge,
+		" && ops[m.groups[newest[at]-1].first].Key != o.Key {", " && false {",
+		"./internal/verb", "FuzzMerge|TestMerge"},
+	{"forget behind a fence what travelled together", call,
+		"		c.merge()\n		c.readResults", "		c.readResults",
+		"./faults/script", "TestScript_agrees"},
 	{"answer no replay", script,
 		"if number == last and nonce == args[2] then", "if false then",
 		inRedisio, "TestApply"},

@@ -51,6 +51,7 @@ type Call struct {
 	Gather func() []verb.Keyed
 	Claim  func() bool
 	fate   atomic.Int32
+	merged *verb.Merged // of Ops, as last written
 
 	Reply
 }
@@ -241,6 +242,7 @@ func (c *Call) readFence(r *Reply, rest string, room []verb.Result) (err error) 
 		return fmt.Errorf("%w: %w", verb.ErrMalformed, err)
 	}
 	if r.Last == c.Seq && r.LastNonce == c.Nonce {
+		c.merge()
 		c.readResults(r, rest, room)
 	}
 	return nil
@@ -252,7 +254,7 @@ func (c *Call) readFence(r *Reply, rest string, room []verb.Result) (err error) 
 func (c *Call) readResults(r *Reply, rest string, room []verb.Result) {
 	kept, results, _ := strings.Cut(rest, " ")
 	r.Before, r.Kept = kept != "2" && kept != "3", kept == "1" || kept == "3"
-	parsed, err := verb.Parse(results, c.Ops, room)
+	parsed, err := verb.Parse(results, c.Ops, c.merged, room)
 	if err != nil {
 		parsed = room[:0]
 		for range c.Ops {

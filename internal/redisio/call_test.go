@@ -95,7 +95,7 @@ func TestScript_knowsEveryVerb(t *testing.T) {
 	for kind := verb.Get; kind <= verb.Apply; kind++ {
 		for _, n := range []int64{1, -1 << 63} {
 			o := verb.Keyed{Key: "a", Op: verb.Op{Kind: kind, N: n, If: verb.Cond{Cmp: verb.Eq}}, Tx: &verb.Tx{}}
-			args := verb.Append(nil, []verb.Keyed{{Op: verb.Op{Kind: verb.Clear}}, o}, 3) // not increments alone
+			args := verb.Append(nil, []verb.Keyed{{Op: verb.Op{Kind: verb.Clear}}, o}, nil, 3) // not increments alone
 			written[args[2].(string)] = true
 		}
 	}
