@@ -273,7 +273,7 @@ var mutants = []mutant{
 		"	case !mixed:\n", "	default:\n",
 		inFaults, "TestSimulation"},
 	{"tell a view that is too old", laxView,
-		" || int64(k.at.clock.Now()) > k.until.Load() {", " {",
+		"	case int64(k.at.clock.Now()) > k.until.Load():", "	case false:",
 		inActors, "TestTold_notWhenTooOld"},
 	{"tell before a refusal has been told", laxView,
 		" && (k.queues == nil || k.queues.refused == nil) {", " {",

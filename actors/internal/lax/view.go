@@ -86,16 +86,17 @@ func (k *key) publish() {
 // told carries out an operation of which the mailbox has the answer, and returns the
 // value that it leaves; false if it takes the actor. It is for callers.
 func (k *key) told(kind verb.Kind, n int64) (int64, bool) {
-	if kind != verb.Inc && kind != verb.Get && kind != verb.Dec || int64(k.at.clock.Now()) > k.until.Load() {
+	switch {
+	case int64(k.at.clock.Now()) > k.until.Load():
 		return 0, false
-	}
-	switch kind {
-	case verb.Get:
+	case kind == verb.Get:
 		return k.Box.Value()
-	case verb.Dec:
+	case kind == verb.Inc:
+		return k.Box.AddAndTell(n)
+	case kind == verb.Dec:
 		return k.Box.AddAndTell(-n) // the least int64 is too much for the mailbox either way
 	default:
-		return k.Box.AddAndTell(n)
+		return 0, false
 	}
 }
 
