@@ -113,8 +113,10 @@ func (c *Call) Vanished() bool {
 	switch {
 	case c.Existed || c.Status != Done && c.Status != Gap || !c.batch():
 		return false
-	case c.Replayed: // what it has emptied itself has not vanished
-		return c.Kept
+	case c.Replayed && c.Kept:
+		return true
+	case c.Replayed && slices.ContainsFunc(c.Ops, func(o verb.Keyed) bool { return o.Kind.Frees() }):
+		return false // what it has emptied itself has not vanished
 	default:
 		return c.Known
 	}
