@@ -12,6 +12,7 @@ func Goals() []report.Goal {
 	goals := slices.Concat(strictGoals(), fewGoals(), laxGoals())
 	ours := flushName("distkit-add")
 	million := GrowthName(1_000_000)
+	goals = append(goals, outlivesGoals()...)
 	return append(goals,
 		report.Goal{What: "p99.9 of lax `Inc` while 100,000 dirty keys are flushed", Case: tailName("distkit-inc"), Metric: report.P999,
 			AtMost: true, Limit: 1000, Remark: "of the call itself, 50,000 calls a second"},

@@ -14,12 +14,11 @@ func steps() []Keyed {
 
 func TestAppend_writesTransactions_withThePlacesOfTheirOnceKeys(t *testing.T) {
 	t.Parallel()
-	digest := Transaction("", 0, steps())[0].Tx.Digest
+	digest := Transaction("x", 0, steps())[0].Tx.Digest
 	ops := append(Transaction("x", time.Second, steps()), of(Del))
 	ops = append(ops, Transaction("", time.Second, steps()[:1])...)
 	ops = append(ops, Transaction("y", time.Minute, steps())...)
-	other := Transaction("", 0, steps()[:1])[0].Tx.Digest
-	require.Equal(t, "9 t 4 "+digest+" 1000 2 g a I b 5 g 1 d a t 0 "+other+" 1000 1 g a t 5 "+digest+" 60000 2 g a I b 5 g 1", written(ops...))
+	require.Equal(t, "9 t 4 "+digest+" 1000 2 g a I b 5 g 1 d a t 0 0 1000 1 g a t 5 "+digest+" 60000 2 g a I b 5 g 1", written(ops...))
 }
 
 // The digests are in Redis: other versions must find the same.
