@@ -144,7 +144,7 @@ type StrictCounter struct {
 // key, which fails and is not applied, and by a Flush that waits for it.
 type LaxCounter struct {
 	counter
-	lax *actors.LaxSpace // the space once more
+	lax *actors.LaxShards // the space once more
 }
 
 var (
