@@ -179,7 +179,7 @@ func TestFlush_coversWhatWaitsInTheKey(t *testing.T) {
 	defer close(reads)
 	require.NoError(t, e.Lax().Add("a", 1))
 	waits := asked(t, &e.Lax().Shards, "a", incIf(100, verb.Always, 0)) // for a read, or for the total that the flush brings
-	require.NoError(t, e.Lax().Add("a", 10))                           // and this behind it
+	require.NoError(t, e.Lax().Add("a", 10))                            // and this behind it
 	h.hold.Store(true)
 	flushed := make(chan error, 1)
 	go func() {
