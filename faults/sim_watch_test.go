@@ -303,7 +303,7 @@ func (w *simWatch) checkApplied(data *fakeData) {
 
 // simAnswer is the text of the script's true answer, "" if it gave none.
 func simAnswer(reply string) string {
-	if head, text, found := strings.Cut(reply, "\r\n"); found && head[0] == '$' {
+	if head, text, found := strings.Cut(reply, "\r\n"); found && head[0] == '$' && reply != fakeNone {
 		return text[:len(text)-2]
 	}
 	return ""

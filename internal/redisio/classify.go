@@ -114,6 +114,9 @@ func Classify(err error) Class {
 		return Answered
 	}
 	if errors.Is(err, verb.ErrLayout) {
+		if errors.As(err, new(unsettled)) {
+			return Refused
+		}
 		return Closed
 	}
 	if text, ok := replyOf(err); ok {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/distkit/distkit-go/internal/verb"
@@ -35,6 +36,9 @@ type Layout struct {
 // LayoutKey is the name of what holds the number of shards of a prefix.
 func LayoutKey(prefix string) string { return prefix + ":layout" }
 
+// Resharding is how the text begins that is there instead while counters are moved.
+const Resharding = "moving "
+
 // layoutGuard is what a client knows of the layout in Redis. It is safe for concurrent use.
 type layoutGuard struct {
 	Layout
@@ -48,10 +52,15 @@ const (
 	kept
 )
 
-// errLayout says that Redis holds something else than what the sender was given.
+// errLayout says that the counters are laid out otherwise than the sender was given.
 func (g *layoutGuard) errLayout(format string, args ...any) error {
 	return fmt.Errorf("%w: WithShards(%d) was given, but %s", verb.ErrLayout, g.Shards, fmt.Sprintf(format, args...))
 }
+
+// unsettled is an ErrLayout that may pass by.
+type unsettled struct{ error }
+
+func (u unsettled) Unwrap() error { return u.error }
 
 // seeLayout returns nil if the calls may go.
 func (c *client) seeLayout(ctx context.Context, calls []*Call) error {
@@ -132,10 +141,15 @@ func (g *layoutGuard) passes(err error) bool {
 
 // compare says why what Redis holds is not our layout.
 func (g *layoutGuard) compare(held any) error {
-	text, _ := held.(string)
+	text, ok := held.(string)
+	if !ok {
+		return fmt.Errorf("%w: reply to GET", verb.ErrMalformed)
+	}
 	switch n, err := strconv.Atoi(text); {
+	case strings.HasPrefix(text, Resharding):
+		return unsettled{g.errLayout("the counters of prefix %q are being moved by a Reshard; if it has ended too soon, call it again", g.Prefix)}
 	case err != nil || n < 1:
-		return g.errLayout("%q holds %.40q: a Reshard is under way or was broken off; finish it by calling it again", LayoutKey(g.Prefix), text)
+		return unsettled{g.errLayout("%q holds %.40q, which is no number of shards", LayoutKey(g.Prefix), text)}
 	case n != g.Shards:
 		return g.errLayout("the counters of prefix %q are on %d; give that number, or move them by Reshard", g.Prefix, n)
 	}
@@ -167,7 +181,7 @@ func (c *client) one(ctx context.Context, args ...any) (any, error) {
 	c.exec(ctx, []*command{cmd})
 	if err := cmd.Err(); err != nil {
 		if wrongType(err) {
-			return nil, c.layout.errLayout("%q is no number of shards: %v", args[1], err)
+			return nil, unsettled{c.layout.errLayout("%q is no number of shards: %v", args[1], err)}
 		}
 		return nil, advise(err)
 	}
