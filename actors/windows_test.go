@@ -145,3 +145,14 @@ func TestWindows_flushedWhileTheyLeave(t *testing.T) {
 		}
 	})
 }
+
+// What others have counted in a window is read, also right after it came to life here.
+func TestWindows_ofOthersAreRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		w := hourOf(time.Now())
+		s.redis.Set(s.cfg.Prefix+":"+w.name(redisio.LaxKind), "a", 5)
+		require.EqualValues(t, 5, s.LaxWindow(w).Do(context.Background(), "a", get).N)
+		require.EqualValues(t, 6, s.LaxWindow(w).Do(context.Background(), "a", inc(1)).N)
+	})
+}

@@ -64,7 +64,10 @@ func New(cfg Config) *Space {
 		At: cfg.Container, Redis: cfg.Redis, Clock: c.clock, Lag: cfg.AllowedLag, Wait: cfg.RefreshWait, Post: c.actor.Post,
 	}
 	s := &Space{at: c, over: make(chan struct{})}
-	s.keys.Init(cfg.Host, cfg.Name, func() *key { return &key{at: c, known: cfg.Begins && time.Now().Before(cfg.Container.Expires)} }, cfg.Woken)
+	tooOld := -c.allowedLag - c.allowedLag/4 - 1 // whatever is under way: see fresh
+	s.keys.Init(cfg.Host, cfg.Name, func() *key {
+		return &key{at: c, known: cfg.Begins && time.Now().Before(cfg.Container.Expires), seen: tooOld}
+	}, cfg.Woken)
 	c.keys = s.keys.All
 	return s
 }
