@@ -129,12 +129,16 @@ func (c *client) look(ctx context.Context, needed int32) error {
 	}
 }
 
-// passes reports whether a sender of one shard goes on in spite of an answer.
+// passes reports whether a sender of one shard goes on in spite of an answer. One that
+// lacks the permission is not asked again.
 func (g *layoutGuard) passes(err error) bool {
 	if err == nil || g.Shards > 1 {
 		return false
 	}
 	text, ok := replyOf(err)
+	if ok && startsWith(text, "NOPERM") {
+		g.stage.Store(kept)
+	}
 	class := classifyReply(text)
 	return ok && (class == Refused || class == Full)
 }
