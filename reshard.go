@@ -42,7 +42,8 @@ type ReshardReport struct {
 // new number.
 //
 // Every counter keeps its value, exactly. If it ends with an error, or the process is
-// killed, at whatever point, call it again: it goes on, also to yet another number. Until
+// killed, at whatever point, call it again: it goes on, also to yet another number. One
+// that is still running then stops at its next step, so make sure that it has ended. Until
 // it has ended a counter that moves takes its memory twice. It refuses to go on where a
 // counter has one value on one shard and another on another, which Systems of two
 // layouts that counted at the same time have left. In a Redis Cluster no slots may be
