@@ -335,3 +335,24 @@ func TestReshard_refusesBadInput(t *testing.T) {
 	_, err := m.to(4, m.client)
 	require.ErrorContains(t, err, "which no System has written")
 }
+
+// A node that has copies loses them before what they are of is deleted.
+func TestReshard_lostCopies(t *testing.T) {
+	t.Parallel()
+	m := newMovable(t, newFixture(t), 1, 20)
+	all, lost := int64(3*len(m.keys)+3), false
+	_, err := distkit.Reshard(m.ctx, m.client, distkit.ReshardConfig{
+		Prefix: distkit.MustKey(m.prefix), Shards: 2,
+		Progress: func(r distkit.ReshardReport) {
+			if r.Copied == all && !lost {
+				lost = true
+				for _, kind := range []string{"strict_counter", "lax_counter"} {
+					m.client.Del(m.ctx, m.prefix+":"+kind+"#0", m.prefix+":"+kind+"#1")
+				}
+			}
+		},
+	})
+	require.NoError(t, err)
+	require.True(t, lost)
+	m.check(t, 2)
+}
