@@ -111,6 +111,7 @@ func (w *simWatch) arrived(r fakeRequest) *simArrival {
 	if a.lane != nil {
 		a.lane = w.lane(a.batch.ledger)
 	}
+	a.batch.container, _, _ = strings.Cut(a.batch.container, "#") // keys are told apart by kind, shards by ledger
 	w.batchArrived(a)
 	return a
 }

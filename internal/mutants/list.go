@@ -566,7 +566,7 @@ var mutants = []mutant{
 		"g.Shards, \"nx\");", "g.Shards);",
 		inRoot, "TestLayout"},
 	{"count on shards beside counters on none", layoutFile,
-		"		if there != int64(0) {", "		if there == nil {",
+		"		case int64(1):\n", "		case int64(1):\n			continue\n",
 		inRoot, "TestLayout"},
 	{"keep the layout for known when Redis has lost it", layoutFile,
 		"			c.layout.stage.Store(unseen)\n", "",

@@ -172,8 +172,12 @@ func (c *client) lookForUnsharded(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if there != int64(0) {
+		switch there {
+		case int64(0):
+		case int64(1):
 			return c.layout.errLayout("%q holds counters without shards; move them by Reshard", name)
+		default: // no answer of Redis's
+			return fmt.Errorf("%w: reply to EXISTS", verb.ErrMalformed)
 		}
 	}
 	return nil
