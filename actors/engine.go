@@ -14,6 +14,7 @@ package actors
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,7 +113,7 @@ func (e *Engine) Lax() *LaxShards { return e.lax }
 
 func (e *Engine) newStrict(at *redisio.Container, name string) mode {
 	return strict.New(strict.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name,
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name),
 		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Replicas: e.cfg.Replicas, Pending: e.pending,
 		Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 	})
@@ -132,10 +133,17 @@ func (e *Engine) newLaxWindow(at *redisio.Container, name string) mode {
 
 func (e *Engine) newLaxSpace(at *redisio.Container, name string, begins bool) *lax.Space {
 	return lax.New(lax.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Begins: begins,
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name), Begins: begins,
 		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 		AllowedLag: e.cfg.AllowedLag, RefreshWait: e.cfg.RefreshWait, MaxStaleness: e.cfg.MaxStaleness,
 	})
+}
+
+// writerOf is what events call the writer of a space: "strict" or "lax", and which shard,
+// as in "strict#3".
+func writerOf(space string) string {
+	shard, _, _ := strings.Cut(space, "@")
+	return strings.Replace(shard, "_counter", "", 1)
 }
 
 // enter has a space be one of the engine's; if there is one of its name, that is it.

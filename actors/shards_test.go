@@ -78,6 +78,9 @@ func TestShards_oneAway_othersGoOn(t *testing.T) {
 		err = s.Strict().Health(context.Background())
 		require.ErrorContains(t, err, "1 of 4 shards failed, the first of them 1: ")
 
+		told := s.outages()
+		require.Contains(t, told, writerFailed{"strict#1", 1}, "which shard it is, nobody is told")
+		require.Contains(t, told, writerFailed{"lax#1", 1})
 		err = s.Strict().Clear(within(t, time.Second))
 		require.ErrorIs(t, err, verb.ErrPartlyApplied)
 		require.ErrorIs(t, err, context.DeadlineExceeded)

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,7 +169,8 @@ func (s *simCase) onEvent(system int, e distkit.Event) {
 	case distkit.DataLost:
 		s.did("data lost: " + e.Reason.String())
 		s.mu.Lock()
-		s.losses[simLoss{e.Writer, e.Reason}]++
+		kind, _, _ := strings.Cut(e.Writer, "#")
+		s.losses[simLoss{kind, e.Reason}]++
 		s.mu.Unlock()
 	case distkit.ChangeRefused:
 		s.onSetAside(e)
