@@ -235,7 +235,6 @@ func TestLayout_isGuarded(t *testing.T) {
 			before := f.client.Keys(f.ctx, f.prefix+":*").Val()
 			refused := f.another(t, distkit.WithShards(test.shards))
 			events := recordEvents(t, refused)
-			require.NoError(t, refused.Lax().Add(keyB, 3), "nobody waits for Redis")
 			for range 2 {
 				for _, c := range []distkit.Counter{refused.Strict(), refused.Lax()} {
 					for _, op := range []func() error{
@@ -255,6 +254,7 @@ func TestLayout_isGuarded(t *testing.T) {
 				requireNotApplied(t, err, distkit.ErrLayout)
 				require.ErrorIs(t, refused.Health(f.ctx), distkit.ErrLayout)
 			}
+			require.NoError(t, refused.Lax().Add(keyB, 3), "nobody waits for Redis")
 			if test.settled {
 				change := await[distkit.ChangeRefused](t, events)
 				require.ErrorIs(t, change.Err, distkit.ErrLayout)
@@ -324,6 +324,24 @@ func TestLayout_isOfWhoChangesFirst(t *testing.T) {
 	shards, err := strconv.Atoi(layout())
 	require.NoError(t, err)
 	require.Equal(t, strconv.Itoa(systems/2), f.client.HGet(f.ctx, f.container("strict_counter", keyA, shards), "a").Val())
+}
+
+// Who reads where there is nothing yet learns of a layout that comes later.
+func TestLayout_comesLater(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, shards := range []int{1, 4} {
+		f.prefix = redistest.Prefix(t, f.client)
+		reader := f.another(t, distkit.WithShards(shards))
+		n, err := reader.Strict().Get(f.ctx, keyA)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		count(t, f.another(t, distkit.WithShards(5-shards)), f.ctx)
+		require.Eventually(t, func() bool {
+			_, err = reader.Strict().Get(f.ctx, keyA)
+			return errors.Is(err, distkit.ErrLayout)
+		}, 30*time.Second, 10*time.Millisecond)
+	}
 }
 
 // While Redis is away nothing is decided: calls wait, as always, and are decided when it

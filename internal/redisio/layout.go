@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/redis/go-redis/v9"
@@ -17,7 +18,8 @@ import (
 // given. The number is a key beside the containers; whoever changes the first counter
 // writes it.
 //
-//	unseen ─► looked      there is none, nor anything laid out otherwise: reads may go
+//	unseen ─► looked      there is none, nor anything laid out otherwise: reads may go,
+//	     │      │         for a second
 //	     └──────┴─► kept  it is ours: everything may go
 //
 // It is asked for until Redis has answered, as calls are, and then no more: a node that
@@ -42,7 +44,17 @@ const Resharding = "moving "
 // layoutGuard is what a client knows of the layout in Redis. It is safe for concurrent use.
 type layoutGuard struct {
 	Layout
-	stage atomic.Int32
+	stage  atomic.Int32
+	looked atomic.Int64 // when there was none, in Unix nanoseconds
+}
+
+// lookAgain is for how long reads go where there is no layout: somebody may write another.
+const lookAgain = time.Second
+
+// lets reports whether what needs a stage may go.
+func (g *layoutGuard) lets(needed int32) bool {
+	stage := g.stage.Load()
+	return stage == kept || stage >= needed && time.Now().UnixNano()-g.looked.Load() < int64(lookAgain)
 }
 
 // The stages.
@@ -73,7 +85,7 @@ func (c *client) seeLayout(ctx context.Context, calls []*Call) error {
 			needed = kept
 		}
 	}
-	if c.layout.stage.Load() >= needed {
+	if c.layout.lets(needed) {
 		return nil
 	}
 	return c.look(ctx, needed)
@@ -114,6 +126,7 @@ func (c *client) look(ctx context.Context, needed int32) error {
 			return err
 		}
 		if needed < kept {
+			g.looked.Store(time.Now().UnixNano())
 			g.stage.CompareAndSwap(unseen, looked)
 			return nil
 		}
