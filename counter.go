@@ -38,7 +38,8 @@ type Counter interface {
 	Set(ctx context.Context, key Key, n int64) (int64, error)
 	// Del deletes the counter and returns the value it had.
 	Del(ctx context.Context, key Key) (int64, error)
-	// Clear deletes every counter of this kind under the prefix.
+	// Clear deletes every counter of this kind under the prefix: of each shard by itself,
+	// so that under failure some may be deleted and others not (ErrPartlyApplied).
 	Clear(ctx context.Context) error
 	// IncIf adds n if cond holds for the current value.
 	IncIf(ctx context.Context, key Key, cond Cond, n int64) (Change, error)
@@ -114,7 +115,9 @@ type UpdateIf struct {
 // comes in between. (An operation that fails by itself, such as one that
 // overflows, does not stop the others.) A larger one is cut into such parts,
 // in order, between which others may come; under failure some parts may be
-// applied and others not, which the *BatchError tells for each operation.
+// applied and others not, which the *BatchError tells for each operation. With
+// WithShards all this holds for the operations of one shard; those of several go at
+// the same time, and each shard's are applied or not by themselves.
 //
 // Apply carries out a transaction: all of its steps or none.
 type StrictCounter struct {
@@ -144,7 +147,7 @@ type StrictCounter struct {
 // key, which fails and is not applied, and by a Flush that waits for it.
 type LaxCounter struct {
 	counter
-	lax *actors.LaxSpace // the space once more
+	lax *actors.LaxShards // the space once more
 }
 
 var (

@@ -25,8 +25,9 @@ var (
 	// retried until Redis answers. Calling again may count twice.
 	ErrOutcomeUnknown = verb.ErrOutcomeUnknown
 	// ErrPartlyApplied: some operations of a batch call were applied, and others
-	// not. Calling again may count those twice: the *BatchError tells which.
-	ErrPartlyApplied = errors.New("distkit: partly applied")
+	// not. Calling again may count those twice: the *BatchError tells which. Of a
+	// Clear: some shards were cleared, and others not.
+	ErrPartlyApplied = verb.ErrPartlyApplied
 	// ErrOverflow: the result would lie outside the int64 range.
 	ErrOverflow = verb.ErrOverflow
 	// ErrNotInteger: the stored value is not a decimal int64. Set repairs it.
@@ -41,6 +42,11 @@ var (
 	ErrOverloaded = verb.ErrOverloaded
 	// ErrConflict: the ID of a transaction was used for one of other steps.
 	ErrConflict = verb.ErrConflict
+	// ErrLayout: the counters in Redis are spread over another number of shards than
+	// WithShards says, or are being moved by Reshard.
+	ErrLayout = verb.ErrLayout
+	// ErrCrossShard: the keys of a transaction are on several shards, see WithShards.
+	ErrCrossShard = verb.ErrCrossShard
 	// ErrStale: the local view of a lax counter is older than WithMaxStaleness allows.
 	ErrStale = verb.ErrStale
 )

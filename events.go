@@ -24,7 +24,7 @@ type Event interface {
 	title() string
 }
 
-// WriterFailed: the writer of a kind ("strict" or "lax") lost Redis. The
+// WriterFailed: the writer of a kind ("strict" or "lax"; of a shard "strict#3") lost Redis. The
 // supervisor restarts it after Delay, and it resumes what it was writing.
 type WriterFailed struct {
 	Writer  string

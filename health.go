@@ -13,7 +13,7 @@ import (
 // Health asks Redis, within ctx, by the way that batches go, and says what is wrong: nil
 // if Redis would take a batch now; it does not learn whether each command is permitted.
 // It changes nothing in Redis, and costs a round
-// trip for each kind of counter. Use it for readiness; counting survives a Redis that is
+// trip for each kind of counter, and each shard. Use it for readiness; counting survives a Redis that is
 // away, so it is no reason to restart a process.
 func (s *System) Health(ctx context.Context) error {
 	if s == nil || s.engine == nil {
@@ -61,6 +61,8 @@ type CounterStats struct {
 	Failing error
 	// FailingSince is when that began; zero while Redis answers.
 	FailingSince time.Time
+	// FailingShards is on how many shards Redis fails; Failing is the one that began first.
+	FailingShards int
 }
 
 // Stats returns what is in memory, pending, queued and failing. It costs no I/O.
@@ -73,8 +75,8 @@ func (s *System) Stats() Stats {
 	return stats
 }
 
-func counterStats(s request.Stats) CounterStats {
-	stats := CounterStats{Resident: s.Resident, Queued: s.Queued, Failing: s.Failing}
+func counterStats(s request.Stats, failing int) CounterStats {
+	stats := CounterStats{Resident: s.Resident, Queued: s.Queued, Failing: s.Failing, FailingShards: failing}
 	if s.Failing != nil {
 		stats.FailingSince = s.Since
 	}

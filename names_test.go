@@ -152,7 +152,7 @@ func TestPrefixes_withColons_shareNothing(t *testing.T) {
 		now, err := f.client.Keys(f.ctx, "*"+base+"*").Result()
 		require.NoError(t, err)
 		fresh := slices.DeleteFunc(slices.Clone(now), func(name string) bool { return slices.Contains(names, name) })
-		require.Len(t, fresh, 4, "two containers and two ledgers of %q", prefix)
+		require.Len(t, fresh, 5, "two containers, two ledgers and the layout of %q", prefix)
 		names = now
 		for _, name := range fresh {
 			require.True(t, strings.HasPrefix(name, prefix+":"), "%q is not in the ACL of %q", name, prefix)

@@ -15,6 +15,7 @@ type Option func(*options)
 
 type options struct {
 	prefix       Key
+	shards       int
 	allowedLag   time.Duration
 	refreshWait  time.Duration
 	maxStaleness time.Duration
@@ -33,6 +34,7 @@ type options struct {
 func defaults() options {
 	return options{
 		prefix:      MustKey("distkit"),
+		shards:      1,
 		allowedLag:  20 * time.Millisecond,
 		refreshWait: 50 * time.Millisecond,
 		passivation: time.Minute,
@@ -48,9 +50,24 @@ func defaults() options {
 // "<prefix>:strict_counter" and "<prefix>:lax_counter". Systems with different
 // prefixes do not see each other. A prefix may hold ':', as in "app:env"; an ACL of
 // ~app:* then covers it as well as "app". Default: "distkit". In Redis Cluster all
-// counters of one kind and prefix live in one slot; a pair of braces in the
-// prefix decides which, as for any Redis key.
+// counters of one kind and prefix live in one slot, unless they have shards; a pair of
+// braces in the prefix decides which, as for any Redis key.
 func WithPrefix(prefix Key) Option { return func(o *options) { o.prefix = prefix } }
+
+// WithShards spreads the counters of each kind over n containers, so that a Redis Cluster
+// serves them with several nodes: "<prefix>:strict_counter#<i>", i from 0. A prefix with a
+// pair of braces would keep them in one slot all the same. A key's shard is XXH64 (seed 0)
+// of the key, or of what is in its hash tag if it has one, modulo n: keys of one tag, as
+// "{order 7}:paid" and "{order 7}:sent", are on one shard.
+//
+// A batch call is atomic within a shard only, and a transaction has all its keys on one.
+// Nothing waits for a shard whose node is away but its own calls.
+//
+// The number is kept in Redis, as "<prefix>:layout". All Systems of a prefix have to be
+// given the same: the operations of one that was given another fail with ErrLayout, not
+// applied. Reshard changes the number. Default: 1, the layout of the Rust crate; at most
+// 16,384.
+func WithShards(n int) Option { return func(o *options) { o.shards = n } }
 
 // WithAllowedLag sets how long lax changes gather in memory before they are
 // written, and how old the view of other processes' changes may be before a
@@ -138,6 +155,9 @@ func (o *options) validate() error {
 		refuse("WithPrefix: %w", err)
 	} else if err := redisio.CheckPrefix(o.prefix.name); err != nil {
 		refuse("WithPrefix: %w", err)
+	}
+	if o.shards < 1 || o.shards > redisio.MaxShards {
+		refuse("WithShards: %d is not 1 to %d", o.shards, redisio.MaxShards)
 	}
 	if o.allowedLag < time.Millisecond {
 		refuse("WithAllowedLag: %v is too short; the least is 1ms", o.allowedLag)

@@ -98,4 +98,4 @@ type space interface {
 	PID(key string) *actor.PID
 }
 
-var _ space = (*actors.Space)(nil)
+var _ space = (*actors.Shards)(nil)

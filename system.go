@@ -58,6 +58,7 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 	s.engine = actors.New(actors.Config{
 		Client:         client,
 		Prefix:         o.prefix.name,
+		Shards:         o.shards,
 		ActorSystem:    s.actorSystem,
 		AllowedLag:     o.allowedLag,
 		RefreshWait:    o.refreshWait,

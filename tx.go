@@ -74,6 +74,10 @@ var (
 // it. The same steps are those with the same keys and operations in the same order
 // (Inc by -5 is Dec by 5); others under the ID are ErrConflict.
 //
+// With WithShards all keys have to be on one shard (ErrCrossShard): give them a hash tag in
+// common, as "{order 7}:paid" and "{order 7}:sent". The ID is then known to that shard; used
+// for steps of another one it names another transaction.
+//
 // An outcome is kept in Redis, where it takes about as much memory as the replies
 // have digits, and 200 bytes. A Redis that is full refuses transactions, but for those of
 // nothing but Gets and (from 7.0) Dels; and while a cluster moves the counters' slot it
@@ -128,6 +132,8 @@ func changes(step verb.Keyed) bool { return !step.Op.Kind.Reads() }
 // Outcome returns what became of the transaction with an ID; false if there was none,
 // or its Keep is over. It is a read: a Redis that is full answers it, and one that
 // permits nothing else.
+//
+// With WithShards it asks all shards: that there was none is known when all have answered.
 //
 // It comes after all that this System has begun. So after ErrOutcomeUnknown from it,
 // false says that the transaction was not applied, or that Redis has lost it; to

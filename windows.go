@@ -20,7 +20,7 @@ import (
 // A lax window that begins while Redis is away counts from 0 at once.
 type Windows struct {
 	counter
-	kind   func(actors.Window) *actors.Space
+	kind   func(actors.Window) *actors.Shards
 	series func(ctx context.Context, windows []actors.Window, key string) ([]int64, error)
 	period Period
 	keep   time.Duration
@@ -32,7 +32,7 @@ type Windows struct {
 
 // window is one of them.
 type window struct {
-	space *actors.Space
+	space *actors.Shards
 	end   time.Time
 }
 
@@ -65,7 +65,7 @@ func (c *LaxCounter) Per(p Period, keep time.Duration) (*Windows, error) {
 	return newWindows(c.system, e.LaxWindow, e.LaxSeries, p, keep)
 }
 
-func newWindows(system *System, kind func(actors.Window) *actors.Space,
+func newWindows(system *System, kind func(actors.Window) *actors.Shards,
 	series func(context.Context, []actors.Window, string) ([]int64, error), p Period, keep time.Duration,
 ) (*Windows, error) {
 	if err := p.check(); err != nil {
@@ -142,7 +142,7 @@ func (w *Windows) Series(ctx context.Context, key Key, from, to time.Time) ([]Po
 }
 
 // current is the window of now.
-func (w *Windows) current() *actors.Space {
+func (w *Windows) current() *actors.Shards {
 	if now := w.now.Load(); now != nil {
 		if !w.used.Load() {
 			w.used.Store(true)
@@ -187,7 +187,7 @@ func (c current) Do(ctx context.Context, key string, o verb.Op) verb.Result {
 	return c.space().Do(ctx, key, o)
 }
 
-func (c current) space() *actors.Space {
+func (c current) space() *actors.Shards {
 	w := c.of
 	if now := w.now.Load(); now != nil && !time.Now().Before(now.end) {
 		w.now.CompareAndSwap(now, nil)

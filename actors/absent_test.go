@@ -34,13 +34,13 @@ func TestExistence_whileADelIsInFlight(t *testing.T) {
 		require.True(t, s.exists(t, "a"))
 		goOn := make(chan struct{})
 		s.hold(redisio.Apply, goOn)
-		deleted := asked(t, &s.Lax().Space, "a", del)
+		deleted := asked(t, &s.Lax().Shards, "a", del)
 		require.False(t, s.exists(t, "a"))
-		again := asked(t, &s.Lax().Space, "a", del) // waits for the first to land
+		again := asked(t, &s.Lax().Shards, "a", del) // waits for the first to land
 		require.True(t, s.Lax().Do(context.Background(), "a", setIf(0, verb.Absent)).Applied)
 		require.False(t, s.Lax().Do(context.Background(), "a", setIf(4, verb.Absent)).Applied)
 		require.True(t, s.exists(t, "a"))
-		thrice := asked(t, &s.Lax().Space, "a", del)
+		thrice := asked(t, &s.Lax().Shards, "a", del)
 		require.False(t, s.exists(t, "a"))
 		require.Empty(t, deleted)
 		close(goOn)
@@ -66,7 +66,7 @@ func TestExistence_whereADelIsRefused_isAsBefore(t *testing.T) {
 				if pending {
 					require.NoError(t, s.Lax().Do(context.Background(), key, inc(2)).Err)
 				}
-				deleted := asked(t, &s.Lax().Space, key, del)
+				deleted := asked(t, &s.Lax().Shards, key, del)
 				require.False(t, s.exists(t, key))
 				require.ErrorIs(t, (<-deleted).Err, verb.ErrNotApplied)
 				require.Equal(t, stored || pending, s.exists(t, key), "stored: %v, pending: %v", stored, pending)

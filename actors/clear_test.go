@@ -37,7 +37,7 @@ func newClears(t *testing.T) *clears {
 }
 
 // begin asks for a Clear, which has its place behind those asked for before.
-func (c *clears) begin() <-chan error { return c.clearing(&c.Lax().Space) }
+func (c *clears) begin() <-chan error { return c.clearing(&c.Lax().Shards) }
 
 // behind makes changes of a key that wait behind an operation whose read is held:
 // 5, then 7 in its place, then one more if it is 7.
@@ -195,10 +195,10 @@ func TestClear_onItsWay_newKeysAreReadAfterIt(t *testing.T) {
 		s.redis.Set(laxCounters, "a", 7)
 		goOn := make(chan struct{})
 		s.hold(redisio.Apply, goOn)
-		cleared := s.clearing(&s.Lax().Space)
+		cleared := s.clearing(&s.Lax().Shards)
 		s.pass(latency) // its lane is opened
 		require.Len(t, s.attempts(redisio.Apply), 1)
-		answer := asked(t, &s.Lax().Space, "a", get)
+		answer := asked(t, &s.Lax().Shards, "a", get)
 		s.pass(wait / 2)
 		require.Empty(t, s.attempts(redisio.Read))
 		close(goOn)
@@ -219,7 +219,7 @@ func TestClear_onItsWay_aNewKeyKnowsNothingOfBefore(t *testing.T) {
 	cleared := make(chan error, 1)
 	go func() { cleared <- e.Lax().Clear(ctx) }()
 	<-h.flushing
-	answer := asked(t, &e.Lax().Space, "a", get)
+	answer := asked(t, &e.Lax().Shards, "a", get)
 	require.Zero(t, h.reads.Load())
 	h.letGo()
 	require.NoError(t, <-cleared)
@@ -236,7 +236,7 @@ func TestClear_refused_givesTheDelItsDropsBack(t *testing.T) {
 		c.begin()
 		<-c.frozen
 		require.NoError(t, c.Lax().Add("a", 5))
-		gone := asked(t, &c.Lax().Space, "a", del)
+		gone := asked(t, &c.Lax().Shards, "a", del)
 		refused := c.begin()
 		c.goOn <- struct{}{}
 		<-c.frozen
@@ -263,11 +263,11 @@ func TestClear_thoseThatWait_areOneRound(t *testing.T) {
 		s := newSim(t, nil)
 		goOn := make(chan struct{})
 		s.hold(redisio.Apply, goOn)
-		one := s.clearing(&s.Lax().Space)
+		one := s.clearing(&s.Lax().Shards)
 		given := make(chan error, 1)
 		ctx := within(t, wait)
 		go func() { given <- s.Lax().Clear(ctx) }()
-		two, three := s.clearing(&s.Lax().Space), s.clearing(&s.Lax().Space)
+		two, three := s.clearing(&s.Lax().Shards), s.clearing(&s.Lax().Shards)
 		require.NoError(t, s.Lax().Add("a", 5)) // of before two and three
 		err := <-given
 		require.ErrorIs(t, err, verb.ErrNotApplied)

@@ -86,9 +86,9 @@ func (e *Engine) Shutdown(ctx context.Context) ([]Unflushed, error) {
 func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {
 	e.mu.Lock()
 	e.closed.Store(true)
-	for _, s := range e.windows {
-		if s.over != nil {
-			s.over.Stop()
+	for _, s := range e.made {
+		if s.leave != nil {
+			s.leave.Stop()
 		}
 	}
 	e.mu.Unlock()

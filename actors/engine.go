@@ -2,9 +2,10 @@
 // is a supervised actor, and above them what concerns them all. The root package is
 // its only user; it is not part of the library's API and may change in any version.
 //
-//	caller ── Space ──► key's actor ──► the space's writer ──► Redis
+//	caller ── Shards ──► Space ──► key's actor ──► the space's writer ──► Redis
 //
-// Files: engine (what the root calls), space (a container of counters at work),
+// Files: engine (what the root calls), shards (the spaces of a kind of counters), space
+// (a container of counters at work),
 // drain (Flush and Shutdown), sweeper (which puts to sleep what is idle). Below,
 // in internal: strict and lax, the two modes, and refresh, which keeps lax views
 // young.
@@ -13,8 +14,7 @@ package actors
 import (
 	"context"
 	"log/slog"
-	"maps"
-	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +33,7 @@ import (
 type Config struct {
 	Client         redis.UniversalClient
 	Prefix         string
+	Shards         int // over which the counters of a kind are spread; 0 is 1
 	ActorSystem    *actor.ActorSystem
 	AllowedLag     time.Duration
 	RefreshWait    time.Duration
@@ -61,12 +62,13 @@ type Engine struct {
 	sweeper   *sweeper
 	pending   *limit.Pending
 
-	strict       *Space
+	strict       *Shards
 	transactions Transactions
-	lax          *LaxSpace
+	lax          *LaxShards
+	kinds        struct{ strict, lax, laxWindow kind }
 
 	mu      sync.Mutex         // guards what of the spaces has been made
-	windows map[string]*Space  // by name
+	made    map[string]*Space  // by name
 	leaving map[*mode]struct{} // of windows: at work no more, but not all is in Redis
 	leaves  sync.WaitGroup     // goroutines that see to that
 	life    context.Context    // until Shutdown
@@ -80,60 +82,79 @@ type Engine struct {
 // New builds an engine and starts its supervisor; all else comes to life when it is
 // used. It does no I/O.
 func New(cfg Config) *Engine {
+	cfg.Shards = max(cfg.Shards, 1)
 	if cfg.redis == nil {
-		cfg.redis = redisio.New(cfg.Client)
+		cfg.redis = redisio.NewGuarded(cfg.Client, redisio.Layout{Prefix: cfg.Prefix, Shards: cfg.Shards})
 	}
 	e := &Engine{cfg: cfg, shutdown: shutdown{done: make(chan struct{})}}
 	e.host = host.New(cfg.ActorSystem, host.Backoff{Min: cfg.BackoffMin, Max: cfg.BackoffMax}, cfg.Observer)
 	e.addresses = host.NewAddresses(e.host)
 	e.sweeper = newSweeper(e)
 	e.pending = limit.New(cfg.MaxPending, cfg.Observer.Overloaded)
-	e.windows, e.leaving = map[string]*Space{}, map[*mode]struct{}{}
+	e.made, e.leaving = map[string]*Space{}, map[*mode]struct{}{}
 	e.life, e.end = context.WithCancel(context.Background())
-	e.strict = &Space{engine: e, name: strictKind, make: func(name string) mode {
-		s := e.newStrict(redisio.NewContainer(cfg.Prefix, name), name)
-		e.transactions.mode.Store(s)
-		return s
-	}}
-	e.transactions.space = e.strict
-	e.lax = &LaxSpace{Space: Space{engine: e, name: laxKind, make: func(name string) mode {
-		s := e.newLax(redisio.NewContainer(cfg.Prefix, name), name, false)
-		e.lax.lax.Store(s)
-		return s
-	}}}
+	e.kinds.strict = kind{redisio.StrictKind, e.newStrict}
+	e.kinds.lax = kind{redisio.LaxKind, e.newLax}
+	e.kinds.laxWindow = kind{redisio.LaxKind, e.newLaxWindow}
+	e.strict = newShards(e, &e.kinds.strict, nil)
+	e.transactions.shards = e.strict
+	e.lax = &LaxShards{Shards: *newShards(e, &e.kinds.lax, nil)}
 	return e
 }
 
 // Strict are the counters whose every operation is executed in Redis.
-func (e *Engine) Strict() *Space { return e.strict }
+func (e *Engine) Strict() *Shards { return e.strict }
 
 // Transactions are those of the strict counters.
 func (e *Engine) Transactions() *Transactions { return &e.transactions }
 
 // Lax are the counters that fold in memory.
-func (e *Engine) Lax() *LaxSpace { return e.lax }
+func (e *Engine) Lax() *LaxShards { return e.lax }
 
-// The kinds of counters, as their containers are named.
-const strictKind, laxKind = "strict_counter", "lax_counter"
-
-func (e *Engine) newStrict(at *redisio.Container, name string) *strict.Space {
+func (e *Engine) newStrict(at *redisio.Container, name string) mode {
 	return strict.New(strict.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name,
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name),
 		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Replicas: e.cfg.Replicas, Pending: e.pending,
 		Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 	})
 }
 
-func (e *Engine) newLaxWindow(at *redisio.Container, name string) mode {
-	return e.newLax(at, name, true)
+func (e *Engine) newLax(at *redisio.Container, name string) mode {
+	m := e.newLaxSpace(at, name, false)
+	if e.cfg.Shards == 1 {
+		e.lax.only.Store(m)
+	}
+	return m
 }
 
-func (e *Engine) newLax(at *redisio.Container, name string, begins bool) *lax.Space {
+func (e *Engine) newLaxWindow(at *redisio.Container, name string) mode {
+	return e.newLaxSpace(at, name, true)
+}
+
+func (e *Engine) newLaxSpace(at *redisio.Container, name string, begins bool) *lax.Space {
 	return lax.New(lax.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Begins: begins,
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name), Begins: begins,
 		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 		AllowedLag: e.cfg.AllowedLag, RefreshWait: e.cfg.RefreshWait, MaxStaleness: e.cfg.MaxStaleness,
 	})
+}
+
+// writerOf is what events call the writer of a space: "strict" or "lax", and which shard,
+// as in "strict#3".
+func writerOf(space string) string {
+	shard, _, _ := strings.Cut(space, "@")
+	return strings.Replace(shard, "_counter", "", 1)
+}
+
+// enter has a space be one of the engine's; if there is one of its name, that is it.
+func (e *Engine) enter(s *Space) *Space {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if known := e.made[s.name]; known != nil {
+		return known
+	}
+	e.made[s.name] = s
+	return s
 }
 
 // spaces are those that have been made.
@@ -141,7 +162,7 @@ func (e *Engine) spaces() []mode {
 	var made []mode
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, s := range append([]*Space{e.strict, &e.lax.Space}, slices.Collect(maps.Values(e.windows))...) {
+	for _, s := range e.made {
 		if m := s.mode.Load(); m != nil {
 			made = append(made, *m)
 		}

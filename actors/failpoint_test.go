@@ -168,7 +168,7 @@ func TestPanicAtEveryStep(t *testing.T) {
 type panicked struct {
 	*Engine
 	run    *chaos.Run
-	spaces map[string]*Space
+	spaces map[string]*Shards
 	told   map[string]*[3]atomic.Int64 // by space and caller, what was told applied
 }
 
@@ -186,9 +186,9 @@ func panicWorkload(t *testing.T, run *chaos.Run, through *redis.Options, s *step
 	cfg.Client, cfg.Prefix, cfg.failAt = client, prefix, s.failPoint
 	cfg.BackoffMax = 2 * time.Millisecond
 	e := New(cfg)
-	p := &panicked{e, run, map[string]*Space{}, map[string]*[3]atomic.Int64{}}
-	for _, space := range []*Space{e.Strict(), &e.Lax().Space} {
-		p.spaces[space.name], p.told[space.name] = space, new([3]atomic.Int64)
+	p := &panicked{e, run, map[string]*Shards{}, map[string]*[3]atomic.Int64{}}
+	for _, space := range []*Shards{e.Strict(), &e.Lax().Shards} {
+		p.spaces[space.kind.name], p.told[space.kind.name] = space, new([3]atomic.Int64)
 	}
 
 	var callers sync.WaitGroup
@@ -235,7 +235,7 @@ func (p *panicked) call(ctx context.Context, space string, c int) {
 		all := s.DoAll(ctx, []verb.Keyed{{Key: name, Op: inc(5)}, {Key: "shared", Op: inc(1)}})
 		p.outcome(space, c, 5, all[0].Err)
 		p.outcome(space, c, 0, s.Do(ctx, name, get).Err)
-		if s == &p.Lax().Space { // nobody is told, but no panic loses it
+		if s == &p.Lax().Shards { // nobody is told, but no panic loses it
 			_ = p.Lax().Add(name, 7)
 			_ = p.Lax().Add(name, -3)
 			p.outcome(space, c, 4, nil)

@@ -154,9 +154,9 @@ func TestFlush_waitsForAllOfAKey_andNothingLater(t *testing.T) {
 		require.NoError(t, s.Lax().Add("a", 1))
 		s.pass(lag)
 		require.NoError(t, s.Lax().Add("a", 2)) // behind what is in flight
-		first := asked(t, &s.Lax().Space, "a", del)
+		first := asked(t, &s.Lax().Shards, "a", del)
 		require.NoError(t, s.Lax().Add("a", 4))
-		second := asked(t, &s.Lax().Space, "a", del)
+		second := asked(t, &s.Lax().Shards, "a", del)
 		require.NoError(t, s.Lax().Add("a", 8))
 		s.pass(latency)
 		flush := begin(s.Flush, context.Background())
@@ -282,7 +282,7 @@ func TestDel_refused_putsBackWhatItDropped(t *testing.T) {
 		s.redis.Set(laxCounters, "a", 100)
 		require.NoError(t, s.Lax().Add("a", 5))
 		s.set(only(redisio.Apply, fakeredis.Refuse))
-		gone := asked(t, &s.Lax().Space, "a", del)
+		gone := asked(t, &s.Lax().Shards, "a", del)
 		require.NoError(t, s.Lax().Add("a", 10))
 		flush := begin(s.Flush, context.Background())
 		s.pass(2 * latency)
@@ -379,7 +379,7 @@ func TestDel_unknown_tellsWhatItDropped(t *testing.T) {
 			s.redis.Set(laxCounters, "other", 1) // lest the container goes with it
 			require.NoError(t, s.Lax().Add("a", 5))
 			s.set(only(redisio.Apply, fate))
-			gone := asked(t, &s.Lax().Space, "a", del)
+			gone := asked(t, &s.Lax().Shards, "a", del)
 			flush := begin(s.Flush, context.Background())
 			s.inDoubt(fate)
 			r := <-gone
@@ -417,7 +417,7 @@ func TestClear_unknown_tellsWhatItDropped(t *testing.T) {
 		require.NoError(t, s.Lax().Add("a", 5))
 		require.NoError(t, s.Lax().Add("b", 7))
 		s.pass(latency)
-		cleared := s.clearing(&s.Lax().Space)
+		cleared := s.clearing(&s.Lax().Shards)
 		flushes := []*flushing{begin(s.Flush, context.Background())}
 		s.set(only(redisio.Apply, fakeredis.LoseRequest))
 		close(goOn)

@@ -25,28 +25,14 @@ const listBatch = 500
 // of one server: after an outage it would leave counters out, so that a later step
 // that fails ends the listing.
 func (s *Space) List(ctx context.Context, take func(name string, r verb.Result) bool) error {
-	if err := s.listable(ctx); err != nil {
+	if err := s.over(ctx); err != nil {
 		return s.unlisted(err)
 	}
-	m := s.live()
-	if m == nil {
-		return s.unlisted(verb.ErrClosed)
-	}
-	pending := (*m).Pending()
-	own := make(map[string]bool, len(pending))
-	for names := range slices.Chunk(pending, listBatch) {
-		ops := make([]verb.Keyed, len(names))
-		for i, name := range names {
-			ops[i], own[name] = verb.Keyed{Key: name, Op: verb.Op{Kind: verb.Get}}, true
-		}
-		results := (*m).DoAll(ctx, ops)
-		if err := s.listable(ctx); err != nil { // which is what the results would say
-			return s.unlisted(err)
-		}
-		for i, r := range results {
-			if !r.Absent && !take(names[i], r) {
-				return nil
-			}
+	own := map[string]bool{}
+	if m := s.mode.Load(); m != nil {
+		more, err := s.listPending(ctx, *m, own, take)
+		if err != nil || !more {
+			return err
 		}
 	}
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
@@ -64,12 +50,25 @@ func (s *Space) List(ctx context.Context, take func(name string, r verb.Result) 
 	return nil
 }
 
-// listable says why nothing can be listed any more.
-func (s *Space) listable(ctx context.Context) error {
-	if s.engine.closed.Load() {
-		return verb.ErrClosed
+// listPending hands the counters to take of which Redis may not have everything, notes
+// their names, and reports whether take wants more.
+func (s *Space) listPending(ctx context.Context, m mode, own map[string]bool, take func(string, verb.Result) bool) (more bool, err error) {
+	for names := range slices.Chunk(m.Pending(), listBatch) {
+		ops := make([]verb.Keyed, len(names))
+		for i, name := range names {
+			ops[i], own[name] = verb.Keyed{Key: name, Op: verb.Op{Kind: verb.Get}}, true
+		}
+		results := m.DoAll(ctx, ops)
+		if err := s.over(ctx); err != nil { // which is what the results would say
+			return false, s.unlisted(err)
+		}
+		for i, r := range results {
+			if !r.Absent && !take(names[i], r) {
+				return false, nil
+			}
+		}
 	}
-	return ctx.Err()
+	return true, nil
 }
 
 // unlisted is the error of a listing that something has ended.
@@ -77,15 +76,11 @@ func (s *Space) unlisted(cause error) error {
 	return verb.NotApplied(fmt.Errorf("distkit: listing the counters of %s: %w", s.container().Name, cause))
 }
 
-func (s *Space) container() *redisio.Container {
-	return redisio.NewContainer(s.engine.cfg.Prefix, s.name)
-}
-
 // scan makes one step. The first is repeated until Redis has answered it.
 func (s *Space) scan(ctx context.Context, cursor uint64) (*redisio.Call, error) {
 	call := &redisio.Call{Task: redisio.Scan, At: s.container(), Cursor: cursor}
 	err := s.engine.read(ctx, []*redisio.Call{call}, cursor == 0)
-	if err != nil && cursor != 0 && s.listable(ctx) == nil && call.Class != redisio.Refused {
+	if err != nil && cursor != 0 && s.over(ctx) == nil && call.Class != redisio.Refused {
 		err = fmt.Errorf("broken off, since a cursor does not outlive an outage: %w", err)
 	}
 	return call, err

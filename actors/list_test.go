@@ -14,7 +14,7 @@ import (
 )
 
 // listOf lists a space; none comes twice.
-func listOf(t *testing.T, s *Space, ctx context.Context) (map[string]int64, error) {
+func listOf(t *testing.T, s *Shards, ctx context.Context) (map[string]int64, error) {
 	t.Helper()
 	all := map[string]int64{}
 	err := s.List(ctx, func(name string, r verb.Result) bool {
@@ -41,7 +41,7 @@ func TestList_asksWhatIsPending_inEachStageOfItsWay(t *testing.T) {
 		require.NoError(t, lax.Send("c", verb.Op{Kind: verb.Set, N: 0}))
 		want := map[string]int64{"a": 11, "b": 10, "c": 0, "d": 10, "theirs": 10, "new": 3}
 		look := func(when string) {
-			got, err := listOf(t, &lax.Space, ctx)
+			got, err := listOf(t, &lax.Shards, ctx)
 			require.NoError(t, err)
 			require.Equal(t, want, got, when)
 		}
@@ -50,8 +50,8 @@ func TestList_asksWhatIsPending_inEachStageOfItsWay(t *testing.T) {
 		s.hold(redisio.Apply, goOn)
 		s.pass(lag)
 		look("in flight")
-		deleted := asked(t, &lax.Space, "d", del)
-		parted := asked(t, &lax.Space, "a", del) // behind what is in flight
+		deleted := asked(t, &lax.Shards, "d", del)
+		parted := asked(t, &lax.Shards, "a", del) // behind what is in flight
 		delete(want, "a")
 		delete(want, "d")
 		look("deleted")
@@ -83,7 +83,7 @@ func TestList_ofManySteps_isWhole(t *testing.T) {
 				s.redis.Set(laxCounters, key, int64(i))
 			}
 		}
-		for _, space := range []*Space{s.Strict(), &s.Lax().Space} {
+		for _, space := range []*Shards{s.Strict(), &s.Lax().Shards} {
 			got, err := listOf(t, space, context.Background())
 			require.NoError(t, err)
 			require.Equal(t, want, got)

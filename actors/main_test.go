@@ -77,9 +77,9 @@ var (
 )
 
 // asked sends an operation whose outcome comes by the channel.
-func asked(t *testing.T, s *Space, key string, o verb.Op) <-chan verb.Result {
+func asked(t *testing.T, s *Shards, key string, o verb.Op) <-chan verb.Result {
 	t.Helper()
 	answer := make(chan verb.Result, 1)
-	require.NoError(t, (*s.live()).Ask(key, o, func(_ verb.Op, r verb.Result) { answer <- r }))
+	require.NoError(t, (*s.of(key).live()).Ask(key, o, func(_ verb.Op, r verb.Result) { answer <- r }))
 	return answer
 }

@@ -184,10 +184,10 @@ func TestPanic_inAWriter_afterItAnswered_leavesTheAnswersAlone(t *testing.T) {
 // reported as any other failure of it.
 func TestPanic_onAMessage_isReported(t *testing.T) {
 	t.Parallel()
-	for step, space := range map[string]func(*Engine) *Space{
+	for step, space := range map[string]func(*Engine) *Shards{
 		"strict key: before forward": (*Engine).Strict,
-		"lax key: serving":           func(e *Engine) *Space { return &e.Lax().Space },
-		"lax key: claimed":           func(e *Engine) *Space { return &e.Lax().Space },
+		"lax key: serving":           func(e *Engine) *Shards { return &e.Lax().Shards },
+		"lax key: claimed":           func(e *Engine) *Shards { return &e.Lax().Shards },
 	} {
 		client := redistest.Client(t)
 		told := make(refusals, 10)

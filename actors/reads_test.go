@@ -40,7 +40,7 @@ func TestRead_isAskedForOnce_byAllWhoWait(t *testing.T) {
 		s.redis.Set(laxCounters, "a", 7)
 		var answers []<-chan verb.Result
 		for range 3 {
-			answers = append(answers, asked(t, &s.Lax().Space, "a", get))
+			answers = append(answers, asked(t, &s.Lax().Shards, "a", get))
 		}
 		for _, answer := range answers {
 			require.Equal(t, verb.Result{N: 7, Old: 7}, <-answer)
@@ -68,7 +68,7 @@ func TestRefreshWait_isExact(t *testing.T) {
 		s.seen(t, "b", 2)
 		goOn := make(chan struct{})
 		s.hold(redisio.Read, goOn)
-		first := asked(t, &s.Lax().Space, "a", get)
+		first := asked(t, &s.Lax().Shards, "a", get)
 		s.pass(wait / 3)
 		n, took := s.get(t, "b")
 		require.EqualValues(t, 2, n)
@@ -103,7 +103,7 @@ func TestRefreshWait_isNotForAKeyNeverSeen(t *testing.T) {
 		require.ErrorIs(t, result.Err, context.DeadlineExceeded)
 		require.ErrorContains(t, result.Err, "the request was lost")
 		require.Equal(t, 5*time.Second, s.now()-from)
-		answer := asked(t, &s.Lax().Space, "a", inc(1))
+		answer := asked(t, &s.Lax().Shards, "a", inc(1))
 		s.set(nil)
 		require.EqualValues(t, 1, (<-answer).N)
 	})
@@ -175,7 +175,7 @@ func TestAway_isNotSaid_whenRedisHasAnsweredMeanwhile(t *testing.T) {
 		s.hold(redisio.Apply, flush)
 		require.NoError(t, s.Lax().Send("a", verb.Op{Kind: verb.Dec, N: 1}))
 		s.pass(lag + 2*latency)
-		waits := asked(t, &s.Lax().Space, "a", get)
+		waits := asked(t, &s.Lax().Shards, "a", get)
 		s.pass(wait / 2)
 		require.NoError(t, s.Lax().Add("a", 0)) // which waits for the next message:
 		ctx, cancel := context.WithCancel(context.Background())
@@ -290,7 +290,7 @@ func TestTrips_areBounded(t *testing.T) {
 		s.redis.Set(laxCounters, "k7499", 7)
 		goOn := make(chan struct{})
 		s.hold(redisio.Read, goOn)
-		first := asked(t, &s.Lax().Space, "first", get)
+		first := asked(t, &s.Lax().Shards, "first", get)
 		s.pass(latency)
 		results := make(chan []verb.Result)
 		go func() { results <- s.Lax().DoAll(context.Background(), ops) }()
@@ -385,7 +385,7 @@ func TestRead_bringsNoValue_failsWhoNeedsOne(t *testing.T) {
 		s.setText("text", "x")
 		goOn := make(chan struct{})
 		s.hold(redisio.Read, goOn)
-		lax := &s.Lax().Space
+		lax := &s.Lax().Shards
 		reads := asked(t, lax, "text", get)
 		require.NoError(t, lax.Send("text", incIf(1, verb.Always, 0)))
 		require.NoError(t, lax.Add("text", 5))
@@ -436,7 +436,7 @@ func TestRead_callerGivesUp_thoseBehindItGoOn(t *testing.T) {
 		ctx := within(t, wait)
 		go func() { gone <- s.Lax().Do(ctx, "a", get) }()
 		s.pass(latency)
-		set := asked(t, &s.Lax().Space, "a", verb.Op{Kind: verb.Set, N: 5})
+		set := asked(t, &s.Lax().Shards, "a", verb.Op{Kind: verb.Set, N: 5})
 		s.pass(latency)
 		require.Empty(t, set)
 		r := <-gone

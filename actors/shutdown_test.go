@@ -393,7 +393,7 @@ func TestShutdown_contextEnded_answerInTheMailbox_isTakenIn(t *testing.T) {
 			})
 			var gone <-chan verb.Result
 			if deletes {
-				gone = asked(t, &s.Lax().Space, "a", del)
+				gone = asked(t, &s.Lax().Shards, "a", del)
 			} else {
 				require.NoError(t, s.Lax().Add("a", 5))
 			}

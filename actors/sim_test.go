@@ -309,7 +309,7 @@ func (b *flushing) over() bool {
 }
 
 // clearing is a Clear under way.
-func (s *sim) clearing(space *Space) <-chan error {
+func (s *sim) clearing(space *Shards) <-chan error {
 	cleared := make(chan error, 1)
 	go func() { cleared <- space.Clear(context.Background()) }()
 	synctest.Wait()

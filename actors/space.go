@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/distkit/distkit-go/actors/internal/lax"
 	"github.com/distkit/distkit-go/internal/barrier"
+	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
 )
@@ -55,11 +55,28 @@ type mode interface {
 type Space struct {
 	engine *Engine
 	name   string // of the container, after the prefix
-	make   func(name string) mode
+	make   func(at *redisio.Container, name string) mode
 	mode   atomic.Pointer[mode] // nil: it is not at work; set under engine.mu
 
 	window *Window     // nil: it has no end
-	over   *time.Timer // has a window leave memory; guarded by engine.mu
+	leave  *time.Timer // has a window leave memory; guarded by engine.mu
+}
+
+// container is where the space's counters are in Redis.
+func (s *Space) container() *redisio.Container {
+	at := redisio.NewContainer(s.engine.cfg.Prefix, s.name)
+	if s.window != nil {
+		at.Expires = s.window.Expires
+	}
+	return at
+}
+
+// over says why nothing can be asked any more.
+func (s *Space) over(ctx context.Context) error {
+	if s.engine.closed.Load() {
+		return verb.ErrClosed
+	}
+	return ctx.Err()
 }
 
 // live is the space at work; nil if it was never used and the engine is closed.
@@ -71,15 +88,13 @@ func (s *Space) live() *mode {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	of := s
-	if s.window != nil { // it may have left memory, and another have taken its place
-		if other := e.windows[s.name]; other != nil {
-			of = other
-		} else {
-			e.windows[s.name] = s
-		}
+	if other := e.made[s.name]; other != nil { // a window may have left memory, and another have taken its place
+		of = other
+	} else {
+		e.made[s.name] = s
 	}
 	if of.mode.Load() == nil && !e.closed.Load() {
-		m := of.make(of.name)
+		m := of.make(of.container(), of.name)
 		of.mode.Store(&m)
 		if of.window != nil {
 			e.begun(of)
@@ -149,16 +164,16 @@ func (s *Space) offer(to func(mode) error) error {
 	}
 }
 
-// Health asks Redis by the way that batches go, and says what is wrong.
+// Health asks Redis by the way that batches go, and says what is wrong. It brings nothing
+// to life.
 func (s *Space) Health(ctx context.Context) error {
-	m, err := s.begin(ctx)
-	if err == nil && s.engine.closed.Load() {
-		err = verb.ErrClosed
-	}
-	if err != nil {
+	if err := s.over(ctx); err != nil {
 		return err
 	}
-	return (*m).Health(ctx)
+	if m := s.mode.Load(); m != nil {
+		return (*m).Health(ctx)
+	}
+	return redisio.Probe(ctx, s.engine.cfg.redis, s.container())
 }
 
 // Stats is what there is of the space.
@@ -209,36 +224,4 @@ func (s *Space) take(key string, message any, reply func(any)) {
 	default:
 		cfg.Observer.MessageRefused(key, err)
 	}
-}
-
-// LaxSpace is a space of lax counters, of which there is more to ask.
-type LaxSpace struct {
-	Space
-	lax atomic.Pointer[lax.Space] // mode, when it has been made
-}
-
-// Add is Space.Add, without a detour: nothing is called more often.
-func (s *LaxSpace) Add(key string, n int64) error {
-	if m := s.lax.Load(); m != nil {
-		return m.Add(key, n)
-	}
-	return s.Space.Add(key, n)
-}
-
-// Told carries out an operation of which it has the answer at hand, without a detour
-// too; false if it takes Do.
-func (s *LaxSpace) Told(key string, kind verb.Kind, n int64) (int64, bool) {
-	if m := s.lax.Load(); m != nil {
-		return m.Told(key, kind, n)
-	}
-	return 0, false
-}
-
-// View returns what a key knows. It waits, within ctx, only for the first read of
-// a key never seen before.
-func (s *LaxSpace) View(ctx context.Context, key string) (request.View, error) {
-	if _, err := s.begin(ctx); err != nil {
-		return request.View{}, err
-	}
-	return s.lax.Load().View(ctx, key)
 }

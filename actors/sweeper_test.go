@@ -17,22 +17,22 @@ import (
 )
 
 // sleepy is an engine whose keys leave memory as soon as they are idle.
-func sleepy(t *testing.T, idle time.Duration) (e *Engine, stored func(space *Space, key string) int64) {
+func sleepy(t *testing.T, idle time.Duration) (e *Engine, stored func(space *Shards, key string) int64) {
 	client := redistest.Client(t)
 	cfg := testConfig(silent{})
 	cfg.Client, cfg.Prefix, cfg.Passivation = client, redistest.Prefix(t, client), idle
 	cfg.BackoffMax = 2 * time.Millisecond
 	e = New(cfg)
 	t.Cleanup(func() { _, _ = e.Shutdown(context.Background()) })
-	return e, func(space *Space, key string) int64 {
-		n, err := client.HGet(context.Background(), cfg.Prefix+":"+space.name, key).Int64()
+	return e, func(space *Shards, key string) int64 {
+		n, err := client.HGet(context.Background(), cfg.Prefix+":"+space.kind.name, key).Int64()
 		require.NoError(t, err)
 		return n
 	}
 }
 
 // both are the engine's spaces.
-func (e *Engine) both() [2]*Space { return [2]*Space{e.Strict(), &e.Lax().Space} }
+func (e *Engine) both() [2]*Shards { return [2]*Shards{e.Strict(), &e.Lax().Shards} }
 
 // requireAsleep waits until nothing is in memory: the sweeper, which looks at what
 // has come to life as long as there is any, has no more to look at.

@@ -45,7 +45,7 @@ func oldKeyInFlight(t *testing.T) (*Engine, context.Context, *flushHeld) {
 func TestOldView_inFlight_waitsForTheResult(t *testing.T) {
 	t.Parallel()
 	e, ctx, h := oldKeyInFlight(t)
-	answer := asked(t, &e.Lax().Space, "a", get)
+	answer := asked(t, &e.Lax().Shards, "a", get)
 	// A read, had a asked for one, would have been answered with this one.
 	require.NoError(t, e.Lax().Do(ctx, "b", get).Err)
 	require.Empty(t, answer, "answered from the old view")
@@ -103,7 +103,7 @@ func TestSilentFlush_inFlight_itsEndIsNoAnswer(t *testing.T) {
 	h.hold.Store(true)
 	require.NoError(t, e.Lax().Add("a", 1))
 	<-h.flushing
-	answer := asked(t, &e.Lax().Space, "a", get)
+	answer := asked(t, &e.Lax().Shards, "a", get)
 	h.letGo()
 	result := <-answer
 	require.NoError(t, result.Err)
@@ -178,8 +178,8 @@ func TestFlush_coversWhatWaitsInTheKey(t *testing.T) {
 	t.Cleanup(h.letGo)
 	defer close(reads)
 	require.NoError(t, e.Lax().Add("a", 1))
-	waits := asked(t, &e.Lax().Space, "a", incIf(100, verb.Always, 0)) // for a read, or for the total that the flush brings
-	require.NoError(t, e.Lax().Add("a", 10))                           // and this behind it
+	waits := asked(t, &e.Lax().Shards, "a", incIf(100, verb.Always, 0)) // for a read, or for the total that the flush brings
+	require.NoError(t, e.Lax().Add("a", 10))                            // and this behind it
 	h.hold.Store(true)
 	flushed := make(chan error, 1)
 	go func() {

@@ -21,9 +21,9 @@ type Window struct {
 	Expires time.Time // when Redis lets it go
 }
 
-// name is the name of the window's container, after the prefix.
-func (w *Window) name(kind string) string {
-	return kind + "@" + w.Period + "@" + strconv.FormatInt(w.Start.Unix(), 10)
+// name is the name of the window's container, after the prefix, by that of its shard.
+func (w *Window) name(shard string) string {
+	return shard + "@" + w.Period + "@" + strconv.FormatInt(w.Start.Unix(), 10)
 }
 
 // lingers is how long a window stays in memory after its end, or after it was used when
@@ -31,34 +31,16 @@ func (w *Window) name(kind string) string {
 const lingers = time.Minute
 
 // StrictWindow and LaxWindow are windows of either kind.
-func (e *Engine) StrictWindow(w Window) *Space {
-	return e.window(strictKind, w, func(at *redisio.Container, name string) mode { return e.newStrict(at, name) })
-}
+func (e *Engine) StrictWindow(w Window) *Shards { return newShards(e, &e.kinds.strict, &w) }
 
 // LaxWindow is a window of lax counters. In one that is not over nobody has counted much
 // before: a key never seen counts from 0 while Redis is away.
-func (e *Engine) LaxWindow(w Window) *Space { return e.window(laxKind, w, e.newLaxWindow) }
-
-func (e *Engine) window(kind string, w Window, make func(*redisio.Container, string) mode) *Space {
-	name := w.name(kind)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	s := e.windows[name]
-	if s == nil {
-		s = &Space{engine: e, name: name, window: &w, make: func(name string) mode {
-			at := redisio.NewContainer(e.cfg.Prefix, name)
-			at.Expires = w.Expires
-			return make(at, name)
-		}}
-		e.windows[name] = s
-	}
-	return s
-}
+func (e *Engine) LaxWindow(w Window) *Shards { return newShards(e, &e.kinds.laxWindow, &w) }
 
 // begun notes that a window has come to life; e.mu is held.
 func (e *Engine) begun(s *Space) {
 	due := max(time.Until(s.window.End), 0) + lingers
-	s.over = time.AfterFunc(due, func() { e.retireWindow(s) })
+	s.leave = time.AfterFunc(due, func() { e.retireWindow(s) })
 }
 
 // retireWindow takes a window out of memory, when what it has accepted is in Redis.
@@ -71,7 +53,7 @@ func (e *Engine) retireWindow(s *Space) {
 		return
 	}
 	s.mode.Store(nil)
-	delete(e.windows, s.name)
+	delete(e.made, s.name)
 	e.leaving[live] = struct{}{}
 	e.leaves.Add(1)
 	e.mu.Unlock()
@@ -100,25 +82,26 @@ func (s *Space) left(m *mode, err error) bool {
 
 // StrictSeries is the value of a key in each of the windows.
 func (e *Engine) StrictSeries(ctx context.Context, windows []Window, key string) ([]int64, error) {
-	return e.series(ctx, strictKind, windows, key)
+	return e.series(ctx, redisio.StrictKind, windows, key)
 }
 
 // LaxSeries is the value of a key in each of the windows, with what is pending of it in
 // those that are at work here.
 func (e *Engine) LaxSeries(ctx context.Context, windows []Window, key string) ([]int64, error) {
-	return e.series(ctx, laxKind, windows, key)
+	return e.series(ctx, redisio.LaxKind, windows, key)
 }
 
 // series reads windows that are not at work here past them, a thousand in a pipeline, so
 // that none comes to life for it.
 func (e *Engine) series(ctx context.Context, kind string, windows []Window, key string) ([]int64, error) {
 	values, get := make([]int64, len(windows)), verb.Op{Kind: verb.Get}
+	shard := redisio.ShardName(kind, redisio.ShardOf(key, e.cfg.Shards), e.cfg.Shards)
 	var calls []*redisio.Call
 	var asleep []int
 	for i := range windows {
-		name := windows[i].name(kind)
+		name := windows[i].name(shard)
 		e.mu.Lock()
-		s := e.windows[name]
+		s := e.made[name]
 		e.mu.Unlock()
 		if s != nil && s.mode.Load() != nil {
 			r := s.Do(ctx, key, get)

@@ -22,7 +22,13 @@ func hourOf(at time.Time) Window {
 func (s *sim) inMemory() int {
 	s.Engine.mu.Lock()
 	defer s.Engine.mu.Unlock()
-	return len(s.windows) + len(s.leaving)
+	windows := len(s.leaving)
+	for _, space := range s.made {
+		if space.window != nil {
+			windows++
+		}
+	}
+	return windows
 }
 
 // A month of windows: what was accepted is in Redis, each leaves memory after its end
@@ -35,7 +41,7 @@ func TestWindows_leaveMemory_andLoseNothing(t *testing.T) {
 		for range 24 * 30 {
 			now := time.Now()
 			w := hourOf(now)
-			for kind, space := range map[string]*Space{strictKind: s.StrictWindow(w), laxKind: s.LaxWindow(w)} {
+			for kind, space := range map[string]*Shards{redisio.StrictKind: s.StrictWindow(w), redisio.LaxKind: s.LaxWindow(w)} {
 				for range 3 {
 					require.NoError(t, space.Add("a", 1))
 					require.NoError(t, space.Do(ctx, "a", inc(1)).Err)
@@ -45,7 +51,7 @@ func TestWindows_leaveMemory_andLoseNothing(t *testing.T) {
 			time.Sleep(time.Until(w.End.Add(-time.Millisecond)))
 			late := s.LaxWindow(hourOf(time.Now()))
 			require.NoError(t, late.Add("a", 1))
-			sent[w.name(laxKind)]++
+			sent[w.name(redisio.LaxKind)]++
 			time.Sleep(time.Until(w.End.Add(time.Second)))
 			require.LessOrEqual(t, s.inMemory(), 4, "they pile up in memory")
 		}
@@ -68,7 +74,7 @@ func TestWindows_countedInWhileTheyLeave(t *testing.T) {
 		var accepted [2]int64
 		stop := w.End.Add(5 * lingers)
 		for i := 0; time.Now().Before(stop); i++ {
-			for k, space := range []*Space{strict, lax} {
+			for k, space := range []*Shards{strict, lax} {
 				require.NoError(t, space.Add("a", 1))
 				r := space.Do(ctx, "a", verb.Op{Kind: verb.Inc, N: 1})
 				require.NoError(t, r.Err, fmt.Sprint(i))
@@ -78,7 +84,7 @@ func TestWindows_countedInWhileTheyLeave(t *testing.T) {
 		}
 		_, err := s.Engine.Flush(ctx)
 		require.NoError(t, err)
-		for k, kind := range []string{strictKind, laxKind} {
+		for k, kind := range []string{redisio.StrictKind, redisio.LaxKind} {
 			require.Equal(t, accepted[k], s.value(s.cfg.Prefix+":"+w.name(kind), "a"))
 		}
 	})
@@ -89,7 +95,7 @@ func TestWindows_foundBeforeTheyLeave(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSim(t, nil)
 		w := hourOf(time.Now())
-		space := s.StrictWindow(w)
+		space := s.StrictWindow(w).at(0)
 		found := space.live()
 		require.False(t, space.left(found, verb.NotApplied(verb.ErrClosed)), "it is at work")
 		s.retireWindow(space)
@@ -123,9 +129,9 @@ func TestWindows_flushedWhileTheyLeave(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSim(t, nil)
 		w := hourOf(time.Now())
-		space := s.LaxWindow(w)
+		space := s.LaxWindow(w).at(0)
 		s.redis.Edit(func(state *fakeredis.State) {
-			state.Containers[s.cfg.Prefix+":"+w.name(laxKind)] = fakeredis.Hash{Fields: map[string]string{"a": "no number"}}
+			state.Containers[s.cfg.Prefix+":"+w.name(redisio.LaxKind)] = fakeredis.Hash{Fields: map[string]string{"a": "no number"}}
 		})
 		require.NoError(t, space.Add("a", 1))
 		left, err := s.Engine.Flush(context.Background())
@@ -137,5 +143,16 @@ func TestWindows_flushedWhileTheyLeave(t *testing.T) {
 			_, err := m.Flush(within(t, wait), s.shutdown.done)
 			require.NoError(t, err)
 		}
+	})
+}
+
+// What others have counted in a window is read, also right after it came to life here.
+func TestWindows_ofOthersAreRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		w := hourOf(time.Now())
+		s.redis.Set(s.cfg.Prefix+":"+w.name(redisio.LaxKind), "a", 5)
+		require.EqualValues(t, 5, s.LaxWindow(w).Do(context.Background(), "a", get).N)
+		require.EqualValues(t, 6, s.LaxWindow(w).Do(context.Background(), "a", inc(1)).N)
 	})
 }

@@ -133,6 +133,26 @@ func (d *fakeData) do(r fakeRequest) string {
 			texts = append(texts, reply)
 		}
 		return fakeArray(texts...)
+	case "get":
+		switch v := d.key(r[1]); {
+		case v == nil:
+			return fakeNone
+		case v.hash != nil:
+			return fakeError(fakeWrongType)
+		default:
+			return fakeBulk(v.text)
+		}
+	case "set": // never without NX
+		if d.key(r[1]) != nil {
+			return fakeNone
+		}
+		d.keys[r[1]] = &fakeValue{text: r[2]}
+		return fakeOK
+	case "exists":
+		if d.key(r[1]) == nil {
+			return ":0\r\n"
+		}
+		return ":1\r\n"
 	case "pexpire":
 		v := d.key(r[1])
 		ms, err := strconv.ParseInt(r[2], 10, 64)

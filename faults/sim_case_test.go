@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -34,6 +37,7 @@ type simCase struct {
 	evicts  simEvict // what Redis evicts in the middle of it
 	repeats bool     // a hook of the client repeats what fails
 	wide    bool     // so many lax keys that a flush takes several calls
+	shards  int      // over which the counters are spread; then Redis loses no counters, and none are cleared
 	abrupt  bool     // the first System is shut down in the middle of it
 	breaks  simGap   // what happens at rest, between two phases
 
@@ -107,6 +111,10 @@ func newSimCase(seed uint64) *simCase {
 		s.pause = max(s.pause, 100*time.Millisecond)
 	}
 	s.abrupt = oneIn(4) && !s.deletes && !s.clears && !s.lossy && !s.empties() && !s.evicts.ledgers
+	s.shards = 1
+	if more := rand.New(rand.NewPCG(seed, 1<<32)).IntN(4); more > 1 && !s.lossy && !s.empties() && !s.clears {
+		s.shards = more
+	}
 	s.history = &simHistory{sim: s, digits: map[simKey]int{}, events: map[string]*simReports{}}
 	s.plan = newSimPlan(s, rand.New(rand.NewPCG(seed, 1)))
 	s.server = newFakeServer(s.plan, simNodes...)
@@ -145,7 +153,7 @@ func (s *simCase) newSystem(actors *actor.ActorSystem, number int) *distkit.Syst
 	if s.breaks == simIdle {
 		idle = max(idle, time.Second) // else keys that cannot sleep are looked at through days of it
 	}
-	system, err := distkit.NewSystem(s.client, distkit.WithPrefix(distkit.MustKey(simPrefix)),
+	system, err := distkit.NewSystem(s.client, distkit.WithPrefix(distkit.MustKey(simPrefix)), distkit.WithShards(s.shards),
 		distkit.WithActorSystem(actors), distkit.WithAllowedLag(lag), distkit.WithRefreshWait(wait), distkit.WithPassivation(idle),
 		distkit.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
@@ -161,7 +169,8 @@ func (s *simCase) onEvent(system int, e distkit.Event) {
 	case distkit.DataLost:
 		s.did("data lost: " + e.Reason.String())
 		s.mu.Lock()
-		s.losses[simLoss{e.Writer, e.Reason}]++
+		kind, _, _ := strings.Cut(e.Writer, "#")
+		s.losses[simLoss{kind, e.Reason}]++
 		s.mu.Unlock()
 	case distkit.ChangeRefused:
 		s.onSetAside(e)
@@ -280,8 +289,12 @@ func (s *simCase) noteRequest(c *fakeConn, a *simArrival, f fakeFate) {
 func (s *simCase) held() (held [2]map[string]int64) {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
-	for kind, container := range simKinds {
-		held[kind] = s.server.data.counters(container)
+	for kind := range simKinds {
+		held[kind] = map[string]int64{}
+		for shard := range s.shards {
+			name := redisio.ShardName([]string{redisio.StrictKind, redisio.LaxKind}[kind], shard, s.shards)
+			maps.Copy(held[kind], s.server.data.counters(simPrefix+":"+name))
+		}
 	}
 	return held
 }

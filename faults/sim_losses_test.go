@@ -109,7 +109,7 @@ func (w *simWatch) fenced(a *simArrival, text string) {
 // simContainer is the container that a ledger is of.
 func simContainer(ledger string) string {
 	for _, container := range simKinds {
-		if strings.Contains(ledger, "{"+container+"}") {
+		if strings.Contains(ledger, "{"+container+"}") || strings.Contains(ledger, "{"+container+"#") {
 			return container
 		}
 	}

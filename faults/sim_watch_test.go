@@ -111,6 +111,7 @@ func (w *simWatch) arrived(r fakeRequest) *simArrival {
 	if a.lane != nil {
 		a.lane = w.lane(a.batch.ledger)
 	}
+	a.batch.container, _, _ = strings.Cut(a.batch.container, "#") // keys are told apart by kind, shards by ledger
 	w.batchArrived(a)
 	return a
 }
@@ -304,7 +305,7 @@ func (w *simWatch) checkApplied(data *fakeData) {
 
 // simAnswer is the text of the script's true answer, "" if it gave none.
 func simAnswer(reply string) string {
-	if head, text, found := strings.Cut(reply, "\r\n"); found && head[0] == '$' {
+	if head, text, found := strings.Cut(reply, "\r\n"); found && head[0] == '$' && reply != fakeNone {
 		return text[:len(text)-2]
 	}
 	return ""

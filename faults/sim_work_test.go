@@ -177,7 +177,7 @@ func (w *simWorker) addAll(ctx context.Context, kind int) {
 			updates = append(updates, distkit.Update{Key: distkit.MustKey(name), N: op.delta()})
 		}
 	}
-	if kind == 0 {
+	if kind == 0 && w.sim.shards == 1 {
 		h.group(ops)
 	}
 	values, err := w.counter(kind).IncAll(ctx, updates...)

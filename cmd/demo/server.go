@@ -95,10 +95,10 @@ func (s *server) read(ctx context.Context, kind, counter string) (int64, error) 
 	return n, nil
 }
 
-// remove deletes the run's counters. The writers' ledgers expire by
+// remove deletes the run's counters, and their layout. The writers' ledgers expire by
 // themselves, a minute after the System's Shutdown.
 func (s *server) remove(ctx context.Context) error {
-	if err := s.direct.Del(ctx, s.hash("strict"), s.hash("lax")).Err(); err != nil {
+	if err := s.direct.Del(ctx, s.hash("strict"), s.hash("lax"), s.prefix+":layout").Err(); err != nil {
 		return fmt.Errorf("delete the demo's counters under %q: %w", s.prefix, err)
 	}
 	return nil

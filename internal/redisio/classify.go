@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -28,7 +29,8 @@ const (
 	// Moving: nothing was done, since the keys are being moved to another node of
 	// the cluster, and are not all at one.
 	Moving
-	// Closed: nothing was done, and never will be: the client has been closed.
+	// Closed: nothing was done, and never will be: the client has been closed, or the
+	// counters in Redis are laid out otherwise.
 	Closed
 	// NoScript: nothing was done; the script's text has to be sent along.
 	NoScript
@@ -110,6 +112,12 @@ func advise(err error) error {
 func Classify(err error) Class {
 	if err == nil {
 		return Answered
+	}
+	if errors.Is(err, verb.ErrLayout) {
+		if errors.As(err, new(unsettled)) {
+			return Refused
+		}
+		return Closed
 	}
 	if text, ok := replyOf(err); ok {
 		return classifyReply(text)

@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -63,12 +64,22 @@ var (
 type client struct {
 	redis.UniversalClient
 	cluster *redis.ClusterClient // nil if it is none
-	shut    atomic.Int32         // attempts in a row of which a ClusterClient said that it is closed
-	toFind  atomic.Bool          // it is yet to be seen that what a Sentinel leads to is a master
+	layout  *layoutGuard         // nil: none
+	shut    shutCount
+	toFind  atomic.Bool // it is yet to be seen that what a Sentinel leads to is a master
 }
 
 // New returns the Sender of a client. It is safe for concurrent use.
-func New(c redis.UniversalClient) Sender {
+func New(c redis.UniversalClient) Sender { return newClient(c) }
+
+// NewGuarded is New for counters of a layout: nothing is sent where Redis has another.
+func NewGuarded(c redis.UniversalClient, layout Layout) Sender {
+	out := newClient(c)
+	out.layout = &layoutGuard{Layout: layout}
+	return out
+}
+
+func newClient(c redis.UniversalClient) *client {
 	out := &client{UniversalClient: c}
 	switch c := c.(type) {
 	case *redis.ClusterClient:
@@ -81,11 +92,15 @@ func New(c redis.UniversalClient) Sender {
 
 // Send implements Sender.
 func (c *client) Send(ctx context.Context, calls []*Call) {
+	if len(calls) == 0 {
+		return
+	}
 	cmds := make([]*command, len(calls))
 	for i, call := range calls {
 		cmds[i] = newCommand(ctx, call)
 	}
 	c.attempt(ctx, calls, cmds)
+	c.forgetLayout(calls)
 	c.awaitReplicas(ctx, calls)
 	var vanished []*Call
 	var marks []*command
@@ -114,9 +129,9 @@ func (c *client) attempt(ctx context.Context, calls []*Call, cmds []*command) {
 			lost = lost || call.Class == Unknown || call.Class == NotYet
 			shut = shut || call.Class == NotYet && errors.Is(call.Err, redis.ErrClosed)
 		}
-		if !shut {
-			c.shut.Store(0)
-		} else if c.closed() {
+		if at := calls[0].At.Name; !shut {
+			c.shut.reset(at)
+		} else if c.cluster == nil || c.shut.count(at) >= closedInARow {
 			for _, call := range calls {
 				if call.Class == NotYet {
 					call.Class = Closed
@@ -127,7 +142,11 @@ func (c *client) attempt(ctx context.Context, calls []*Call, cmds []*command) {
 			c.cluster.ReloadState(ctx) // or go-redis asks for a dead master for up to a minute
 		}
 	}()
-	if err := c.seeMaster(ctx); err != nil {
+	err := c.seeMaster(ctx)
+	if err == nil {
+		err = c.seeLayout(ctx, calls)
+	}
+	if err != nil {
 		for _, cmd := range cmds {
 			cmd.SetErr(err)
 		}
@@ -167,8 +186,35 @@ func (c *client) seeMaster(ctx context.Context) error {
 // until it has asked for the cluster's state again, which each attempt has it do.
 const closedInARow = 5
 
-// closed reports whether the client is closed for good; by an attempt that it said so of.
-func (c *client) closed() bool { return c.cluster == nil || c.shut.Add(1) >= closedInARow }
+// shutCount counts, for each container, the attempts in a row of which a ClusterClient
+// said that it is closed: those for several containers may all have met one node that it
+// has let go.
+type shutCount struct {
+	any atomic.Bool // there is something to forget
+	mu  sync.Mutex
+	by  map[string]int
+}
+
+func (s *shutCount) count(container string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.by == nil {
+		s.by = map[string]int{}
+	}
+	s.any.Store(true)
+	s.by[container]++
+	return s.by[container]
+}
+
+func (s *shutCount) reset(container string) {
+	if !s.any.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.by, container)
+	s.any.Store(len(s.by) > 0)
+}
 
 // exec runs the commands; each then holds its own reply or error. A hook of the
 // client that panics, or ends the goroutine, is an error: the fate of what was sent is

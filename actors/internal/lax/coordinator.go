@@ -37,6 +37,7 @@ import (
 // coordinator is the receiver of every incarnation of the actor.
 type coordinator struct {
 	actor    *host.Resident
+	name     string // in events
 	redis    redisio.Sender
 	observer host.Observer
 	failAt   host.FailPoint
@@ -91,8 +92,6 @@ type (
 	// returned: an attempt at the round's open calls has ended.
 	returned struct{ round *round }
 )
-
-const writerName = "lax"
 
 // Receive implements host.Receiver.
 func (c *coordinator) Receive(message any) {

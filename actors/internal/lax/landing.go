@@ -52,7 +52,7 @@ func (c *coordinator) takeIn(r *round) (again bool, failed error) {
 		}
 		verdict := call.Ended()
 		if call.Loss != nil {
-			c.observer.DataLost(writerName, call.Loss)
+			c.observer.DataLost(c.name, call.Loss)
 			call.Loss = nil
 		}
 		switch verdict {
@@ -95,14 +95,14 @@ func (c *coordinator) onReadReturned() {
 func (c *coordinator) lost(cause error) {
 	c.setTrouble(cause)
 	c.refresh.Lost()
-	panic(c.outage.Failed(writerName, cause))
+	panic(c.outage.Failed(c.name, cause))
 }
 
 // found notes that Redis has answered.
 func (c *coordinator) found() {
 	c.setTrouble(nil)
 	c.refresh.Found()
-	c.outage.Over(writerName, c.observer)
+	c.outage.Over(c.name, c.observer)
 }
 
 // land tells the keys of a call what became of their mutations: its results, or

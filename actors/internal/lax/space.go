@@ -30,6 +30,7 @@ type Config struct {
 	Redis        redisio.Sender
 	Container    *redisio.Container
 	Name         string // of the space; its actors' names start with it
+	Writer       string // what events call its writer
 	Observer     host.Observer
 	Lifetime     time.Duration // of ledgers
 	AllowedLag   time.Duration
@@ -54,7 +55,7 @@ type Space struct {
 // New returns a space of which nothing lives yet.
 func New(cfg Config) *Space {
 	c := &coordinator{
-		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
+		name: cfg.Writer, redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
 		allowedLag: min(cfg.AllowedLag, longest), maxStaleness: cfg.MaxStaleness, pending: cfg.Pending,
 		book:  ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
 		epoch: 1, since: 1, // a key never listed has 0
@@ -64,7 +65,10 @@ func New(cfg Config) *Space {
 		At: cfg.Container, Redis: cfg.Redis, Clock: c.clock, Lag: cfg.AllowedLag, Wait: cfg.RefreshWait, Post: c.actor.Post,
 	}
 	s := &Space{at: c, over: make(chan struct{})}
-	s.keys.Init(cfg.Host, cfg.Name, func() *key { return &key{at: c, known: cfg.Begins && time.Now().Before(cfg.Container.Expires)} }, cfg.Woken)
+	tooOld := -c.allowedLag - c.allowedLag/4 - 1 // whatever is under way: see fresh
+	s.keys.Init(cfg.Host, cfg.Name, func() *key {
+		return &key{at: c, known: cfg.Begins && time.Now().Before(cfg.Container.Expires), seen: tooOld}
+	}, cfg.Woken)
 	c.keys = s.keys.All
 	return s
 }

@@ -26,6 +26,7 @@ type Config struct {
 	Redis     redisio.Sender
 	Container *redisio.Container
 	Name      string // of the space; its actors' names start with it
+	Writer    string // what events call its writer
 	Observer  host.Observer
 	Lifetime  time.Duration // of ledgers
 	Replicas  redisio.Replicas
@@ -44,7 +45,7 @@ type Space struct {
 // New returns a space of which nothing lives yet.
 func New(cfg Config) *Space {
 	w := &writer{
-		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken,
+		name: cfg.Writer, redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken,
 		book: ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime, Replicas: cfg.Replicas},
 	}
 	w.actor = host.NewResident(cfg.Host, cfg.Name+"-writer", true, w)

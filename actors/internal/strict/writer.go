@@ -39,6 +39,7 @@ const maxOps = 1000
 // writer is the receiver of every incarnation of the strict writer.
 type writer struct {
 	actor    *host.Resident
+	name     string // in events
 	redis    redisio.Sender
 	observer host.Observer
 	failAt   host.FailPoint
@@ -69,8 +70,6 @@ type (
 	// returned tells it that an attempt at its batch has ended.
 	returned struct{ batch *batch }
 )
-
-const writerName = "strict"
 
 // forward takes a request that has passed one of its keys' actors; a batch call
 // counts when it has passed the last, so that it keeps the order of each key.
@@ -259,7 +258,7 @@ func (w *writer) onReturned(b *batch) {
 	}
 	w.refused = w.refused || b.changes != nil
 	w.setTrouble(b.call().Err)
-	panic(w.outage.Failed(writerName, b.call().Err))
+	panic(w.outage.Failed(w.name, b.call().Err))
 }
 
 // takeIn takes in how the last attempt has ended: what that means, and what it
@@ -273,7 +272,7 @@ func (w *writer) takeIn(b *batch) ledger.Verdict {
 	}
 	verdict := b.changes.Ended()
 	if loss := b.changes.Loss; loss != nil {
-		w.observer.DataLost(writerName, loss)
+		w.observer.DataLost(w.name, loss)
 		b.changes.Loss = nil
 	}
 	return verdict
@@ -300,7 +299,7 @@ func (w *writer) conclude(b *batch, verdict ledger.Verdict) {
 	}
 	w.refused = false
 	w.setTrouble(nil)
-	w.outage.Over(writerName, w.observer)
+	w.outage.Over(w.name, w.observer)
 }
 
 // done lets go of a batch.

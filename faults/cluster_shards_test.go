@@ -1,0 +1,207 @@
+package faults_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// shardsLoad counts on every shard of a System, one strict caller and one lax one each.
+type shardsLoad struct {
+	t      *testing.T
+	ctx    context.Context
+	system *distkit.System
+	keys   []distkit.Key  // by shard
+	told   []atomic.Int64 // strict increments that were acknowledged, by shard
+	added  []atomic.Int64 // lax ones that were accepted
+}
+
+func newShardsLoad(ctx context.Context, t *testing.T, system *distkit.System, shards int) *shardsLoad {
+	l := &shardsLoad{t, ctx, system, make([]distkit.Key, shards), make([]atomic.Int64, shards), make([]atomic.Int64, shards)}
+	for i, found := 0, 0; found < shards; i++ {
+		key := distkit.MustKey(fmt.Sprint("k", i))
+		if at := redisio.ShardOf(key.String(), shards); l.keys[at] == (distkit.Key{}) {
+			l.keys[at], found = key, found+1
+		}
+	}
+	return l
+}
+
+// during counts on all shards until what happens is over.
+func (l *shardsLoad) during(happens func()) {
+	var callers sync.WaitGroup
+	over := make(chan struct{})
+	for shard, key := range l.keys {
+		callers.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if _, err := l.system.Strict().Inc(l.ctx, key, 1); err != nil {
+					l.t.Errorf("shard %d: %v", shard, err)
+					return
+				}
+				l.told[shard].Add(1)
+			}
+		})
+		callers.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if _, err := l.system.Lax().Inc(l.ctx, key, 1); err != nil {
+					l.t.Errorf("shard %d: %v", shard, err)
+					return
+				}
+				l.added[shard].Add(1)
+				time.Sleep(time.Millisecond) // it need not be fast
+			}
+		})
+	}
+	happens()
+	close(over)
+	callers.Wait()
+}
+
+// further waits until the shards have had so many strict increments more.
+func (l *shardsLoad) further(n int64, shards []int) {
+	l.t.Helper()
+	until := make([]int64, len(l.keys))
+	for _, shard := range shards {
+		until[shard] = l.told[shard].Load() + n
+	}
+	require.Eventually(l.t, func() bool {
+		for _, shard := range shards {
+			if l.told[shard].Load() < until[shard] {
+				return false
+			}
+		}
+		return true
+	}, serverPatience, time.Millisecond)
+}
+
+// check compares the sums with what was told, past the library.
+func (l *shardsLoad) check(client redis.UniversalClient, prefix string) {
+	l.t.Helper()
+	require.NoError(l.t, l.system.Flush(l.ctx))
+	for shard, key := range l.keys {
+		for kind, want := range map[string]int64{redisio.StrictKind: l.told[shard].Load(), redisio.LaxKind: l.added[shard].Load()} {
+			name := prefix + ":" + redisio.ShardName(kind, shard, len(l.keys))
+			n, err := client.HGet(l.ctx, name, key.String()).Int64()
+			require.NoError(l.t, err)
+			require.Equal(l.t, want, n, name)
+		}
+	}
+}
+
+// moveSlot moves a slot from one master to another, as redis-cli does.
+func (c *clusterNodes) moveSlot(ctx context.Context, t *testing.T, slot int64, from, to int) {
+	t.Helper()
+	id := func(node int) string { return c.clients[node].Do(ctx, "cluster", "myid").Val().(string) }
+	host, port, err := net.SplitHostPort(c.servers[to].Addr)
+	require.NoError(t, err)
+	require.NoError(t, c.clients[to].Do(ctx, "cluster", "setslot", slot, "importing", id(from)).Err())
+	require.NoError(t, c.clients[from].Do(ctx, "cluster", "setslot", slot, "migrating", id(to)).Err())
+	for {
+		keys, err := c.clients[from].ClusterGetKeysInSlot(ctx, int(slot), 10).Result()
+		require.NoError(t, err)
+		if len(keys) == 0 {
+			break
+		}
+		args := []any{"migrate", host, port, "", 0, 5000, "keys"}
+		for _, key := range keys {
+			args = append(args, key)
+		}
+		require.NoError(t, c.clients[from].Do(ctx, args...).Err())
+	}
+	for _, node := range []int{to, from, 0, 2, 4} {
+		require.NoError(t, c.clients[node].Do(ctx, "cluster", "setslot", slot, "node", id(to)).Err())
+	}
+}
+
+// Half of the shards move under load, and every sum is exact. Then a master dies and stays
+// dead: the shards of the others do not notice, and its own go on where its replica is.
+func TestCluster_shards(t *testing.T) {
+	t.Parallel()
+	const shards, prefix = 16, "spread"
+	c := startCluster(t)
+	for _, node := range c.clients {
+		// Else the nodes that are left serve nobody until the dead one has been replaced.
+		require.NoError(t, node.ConfigSet(t.Context(), "cluster-require-full-coverage", "no").Err())
+	}
+	client := c.client(t)
+	system, events := serverSystem(t, client, prefix, distkit.WithShards(shards))
+	ctx, cancel := context.WithTimeout(t.Context(), 4*serverPatience)
+	defer cancel()
+	l := newShardsLoad(ctx, t, system, shards)
+	everyShard := make([]int, shards)
+	for i := range everyShard {
+		everyShard[i] = i
+	}
+
+	at := make([]int, shards) // the master of each strict container
+	l.during(func() {
+		l.further(20, everyShard)
+		for shard := range shards {
+			for _, kind := range []string{redisio.StrictKind, redisio.LaxKind} {
+				name := prefix + ":" + redisio.ShardName(kind, shard, shards)
+				from := c.masterOf(ctx, name)
+				to := from
+				if shard%2 == 0 {
+					to = (from + 2) % 6
+					c.moveSlot(ctx, t, c.clients[0].ClusterKeySlot(ctx, name).Val(), from, to)
+				}
+				if kind == redisio.StrictKind {
+					at[shard] = to
+				}
+			}
+		}
+		l.further(20, everyShard)
+	})
+	l.check(client, prefix)
+
+	for _, master := range []int{0, 2, 4} {
+		require.NoError(t, c.clients[master].Wait(ctx, 1, 10*time.Second).Err())
+	}
+	dead := 0
+	require.Contains(t, at, dead)
+	var its, others []int
+	for shard, master := range at {
+		if master == dead {
+			its = append(its, shard)
+		} else {
+			others = append(others, shard)
+		}
+	}
+	c.servers[dead].Kill(t)
+	l.during(func() {
+		before := make([]int64, shards)
+		for _, shard := range its {
+			before[shard] = l.told[shard].Load()
+		}
+		l.further(100, others)
+		for _, shard := range its {
+			require.Equal(t, before[shard], l.told[shard].Load(), "the others have waited until shard %d went on", shard)
+		}
+		l.further(20, everyShard)
+	})
+	for _, name := range []int{dead + 1, 2, 4} {
+		require.NoError(t, c.clients[name].Ping(ctx).Err())
+	}
+	l.check(client, prefix)
+	require.Empty(t, serverEventsOf[distkit.DataLost](events))
+	require.NoError(t, system.Shutdown(ctx))
+}
