@@ -55,21 +55,21 @@ func TestParse_readsTransactions_inTheirPlaces(t *testing.T) {
 		"N7,!W":  {{N: 2}, {N: 7}, {Err: WrongType}},
 		"n7,-3:": {{N: 2, Replayed: true}, {N: 7}, {N: -3, Old: -3}},
 	} {
-		got, err := Parse("3 "+word+" 4", ops, nil)
+		got, err := Parse("3 "+word+" 4", ops, nil, nil)
 		require.NoError(t, err, word)
 		require.Equal(t, append(append([]Result{{N: 3}}, want...), Result{N: 4}), got, word)
 	}
-	got, err := Parse("3 !B 4", ops, nil)
+	got, err := Parse("3 !B 4", ops, nil, nil)
 	require.NoError(t, err)
 	require.ErrorIs(t, got[1].Err, ErrOutcomeUnknown)
-	got, err = Parse("3 N7,!Ea,b_c, 4", ops, nil)
+	got, err = Parse("3 N7,!Ea,b_c, 4", ops, nil, nil)
 	require.NoError(t, err)
 	require.ErrorContains(t, got[3].Err, "a,b c,", "a comma of Redis's")
 	for _, word := range []string{"Y7", "Y7,1:6,2", "Y", "Y7,", "Y,1:6", "Z7,1:6", "7", "Y7,6", "Yx,1:6", "N7,0:,5", "Y7:8,1:6"} {
-		_, err := Parse("3 "+word+" 4", ops, nil)
+		_, err := Parse("3 "+word+" 4", ops, nil, nil)
 		require.ErrorIs(t, err, ErrMalformed, word)
 	}
-	_, err = Parse("3 Y7,1:6", ops, nil)
+	_, err = Parse("3 Y7,1:6", ops, nil, nil)
 	require.ErrorIs(t, err, ErrMalformed, "one is missing")
 }
 
@@ -100,7 +100,7 @@ func FuzzOutcome(f *testing.F) {
 			steps[i].Kind = max(steps[i].Kind, Get)
 		}
 		ops := Transaction("x", 0, steps)
-		got, err := Parse(text, ops, nil)
+		got, err := Parse(text, ops, nil, nil)
 		held := ParseOnce("ab "+text, nil)
 		if err != nil {
 			require.ErrorIs(t, err, ErrMalformed)
