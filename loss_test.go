@@ -108,6 +108,46 @@ func TestCountersGone_isToldEveryTime(t *testing.T) {
 	})
 }
 
+// The batch that finds the counters gone leaves none either, and its reply is lost: what it
+// answers when it comes again must not be taken for what a Del leaves.
+func TestCountersGone_foundByABatchThatComesAgain_isTold(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	line := &redistest.Line{}
+	system := f.on(t, redistest.NewClient(t, line.Lead(*redistest.Options(t))))
+	strict, events := system.Strict(), recordEvents(t, system)
+	for _, leavesNone := range []func() error{
+		func() error { _, err := strict.IncIf(f.ctx, keyA, distkit.Ge(1), -1); return err },
+		func() error {
+			_, err := strict.Apply(f.ctx, steps(on(keyB, distkit.Inc{N: 1}), on(keyA, distkit.IncIf{If: distkit.Ge(1), N: -1})))
+			return err
+		},
+	} {
+		for range 2 {
+			_, err := strict.Inc(f.ctx, keyA, 1)
+			require.NoError(t, err)
+		}
+		require.NoError(t, f.client.Del(f.ctx, f.prefix+":strict_counter").Err()) // or an eviction
+		line.Lose(1)
+		require.NoError(t, leavesNone())
+		require.Zero(t, f.client.Exists(f.ctx, f.prefix+":strict_counter").Val())
+		require.Equal(t, distkit.CountersGone, await[distkit.DataLost](t, events).Reason)
+		events.clear()
+	}
+
+	// A Del of the last one whose reply is lost alarms nobody.
+	f.inc(t, strict, keyA)
+	line.Lose(1)
+	_, err := strict.Del(f.ctx, keyA)
+	require.NoError(t, err)
+	f.inc(t, strict, keyA)
+	require.NoError(t, system.Shutdown(f.ctx))
+	for _, e := range events.all() {
+		_, lost := e.(distkit.DataLost)
+		require.False(t, lost, "%v", e)
+	}
+}
+
 func TestRolledBack_isTold(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, f *fixture, c distkit.Counter, kind string) {

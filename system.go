@@ -74,7 +74,7 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 		Encode:         func(key string, o verb.Op, r verb.Result) any { return encode(key, o, r) },
 	})
 	s.strict = StrictCounter{counter{s, s.engine.Strict()}, s.engine.Transactions()}
-	s.lax = LaxCounter{counter{s, &s.engine.Lax().Shards}, s.engine.Lax()}
+	s.lax = LaxCounter{counter{s, s.engine.Lax()}, s.engine.Lax()}
 	return s, nil
 }
 

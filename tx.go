@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/distkit/distkit-go/internal/verb"
@@ -78,13 +79,21 @@ var (
 // for steps of another one it names another transaction.
 //
 // An outcome is kept in Redis, where it takes about as much memory as the replies
-// have digits, and 200 bytes. A Redis that is full refuses transactions, and while a
-// cluster moves the counters' slot those with an ID; both are ErrNotApplied. One that
-// loses its data forgets what it has lost.
+// have digits, and 200 bytes. A Redis that is full refuses transactions, but for those of
+// nothing but Gets and (from 7.0) Dels; and while a cluster moves the counters' slot it
+// refuses those with an ID. Both are ErrNotApplied. One that loses its data forgets what
+// it has lost.
 func (c *StrictCounter) Apply(ctx context.Context, tx Tx) (Outcome, error) {
 	steps, err := c.check(ctx, &tx)
 	if err != nil {
 		return Outcome{}, err
+	}
+	switch {
+	case tx.ID != "":
+	case len(steps) == 1:
+		return plain(steps, []verb.Result{c.space.Do(ctx, steps[0].Key, steps[0].Op)})
+	case !slices.ContainsFunc(steps, changes):
+		return plain(steps, c.space.DoAll(ctx, steps))
 	}
 	results, err := c.transactions.Apply(ctx, verb.Transaction(tx.ID, tx.Keep, steps))
 	if err != nil {
@@ -97,6 +106,28 @@ func (c *StrictCounter) Apply(ctx context.Context, tx Tx) (Outcome, error) {
 	}
 	return out, nil
 }
+
+// plain is the outcome of a transaction that is not remembered and is one operation, or
+// nothing but reads: by themselves these are carried out whole as well, and faster; reads
+// also by a Redis that is full, and for a user who may do nothing else.
+func plain(steps []verb.Keyed, results []verb.Result) (Outcome, error) {
+	out := Outcome{Applied: true}
+	for i := range results {
+		r, step := results[i], &steps[i]
+		failed := errors.Is(r.Err, ErrOverflow) || errors.Is(r.Err, ErrNotInteger) || errors.Is(r.Err, ErrWrongType)
+		if r.Err != nil && !failed {
+			return Outcome{}, r.Err
+		}
+		out.Replies = append(out.Replies, encode(step.Key, step.Op, r))
+		if failed || step.Op.Kind.Conditional() && !r.Applied {
+			out.Applied = false
+			break
+		}
+	}
+	return out, nil
+}
+
+func changes(step verb.Keyed) bool { return !step.Op.Kind.Reads() }
 
 // Outcome returns what became of the transaction with an ID; false if there was none,
 // or its Keep is over. It is a read: a Redis that is full answers it, and one that

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -292,6 +293,8 @@ func TestApply_refusesWhatIsNoTransaction(t *testing.T) {
 	}{
 		"no steps":          {tx: distkit.Tx{ID: "it"}, says: "1 to 1000 steps"},
 		"too many":          {tx: distkit.Tx{Steps: make([]distkit.Step, 1001)}, says: "1 to 1000 steps, this one 1001"},
+		"a longer ID":       {tx: distkit.Tx{ID: strings.Repeat("x", 300), Steps: []distkit.Step{good}}, says: "255 bytes, this one 300"},
+		"too many, an ID":   {tx: distkit.Tx{ID: "it", Steps: slices.Repeat([]distkit.Step{good}, 1001)}, says: "1 to 1000 steps, this one 1001"},
 		"a long ID":         {tx: distkit.Tx{ID: strings.Repeat("x", 256), Steps: []distkit.Step{good}}, says: "255 bytes, this one 256"},
 		"a negative Keep":   {tx: distkit.Tx{ID: "it", Keep: -1, Steps: []distkit.Step{good}}, says: "at least 1s"},
 		"a short Keep":      {tx: distkit.Tx{ID: "it", Keep: time.Second - 1, Steps: []distkit.Step{good}}, says: "at least 1s"},
@@ -519,6 +522,49 @@ func TestOutcome_isARead(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, found)
 	require.Equal(t, map[string]string{"a": "1"}, f.fields())
+}
+
+// Gets alone are a read, and Dels free memory: a Redis that is full carries them out, and
+// Gets for a user who may only read.
+func TestApply_thatNeedsNoMemory(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	admin := redistest.NewClient(t, patient(server.Addr))
+	f := fixtureOn(t, admin)
+	require.NoError(t, admin.HSet(f.ctx, f.prefix+":strict_counter", "a", 5, "b", 6, "c", "x").Err())
+	gets := steps(on(keyA, distkit.Get{}), on(keyB, distkit.Get{}), on(keyA, distkit.Get{}))
+	want := distkit.Outcome{Applied: true, Replies: []distkit.Reply{distkit.Value{N: 5}, distkit.Value{N: 6}, distkit.Value{N: 5}}}
+	require.Equal(t, want, f.apply(t, gets))
+	require.Empty(t, admin.Keys(f.ctx, f.prefix+":writer:*").Val(), "it has no number")
+	require.NoError(t, admin.ACLSetUser(f.ctx, "reader", "on", ">secret", "~"+f.prefix+":*", "+hmget").Err())
+	options := patient(server.Addr)
+	options.Username, options.Password, options.DisableIdentity = "reader", "secret", true
+	reader := f.on(t, redistest.NewClient(t, options))
+	require.NoError(t, admin.ConfigSet(f.ctx, "maxmemory", "1").Err())
+	for _, system := range []*distkit.System{f.System, reader} {
+		out, err := system.Strict().Apply(f.ctx, gets)
+		require.NoError(t, err)
+		require.Equal(t, want, out)
+	}
+	out := f.apply(t, steps(on(keyA, distkit.Get{}), on(keyC, distkit.Get{}), on(keyB, distkit.Get{})))
+	require.False(t, out.Applied)
+	require.Len(t, out.Replies, 2, "up to the one that is no integer")
+	require.ErrorIs(t, out.Replies[1].(distkit.Failure).Err, distkit.ErrNotInteger)
+
+	if _, err := f.Strict().Del(f.ctx, distkit.MustKey("none")); err != nil {
+		return // Redis before 7.0 refuses Dels too
+	}
+	for _, id := range []string{"", "it"} {
+		tx := steps(on(keyA, distkit.Del{}), on(keyB, distkit.Get{}))
+		tx.ID = id
+		require.True(t, f.apply(t, tx).Applied, "%q", id)
+		require.Equal(t, map[string]string{"b": "6", "c": "x"}, f.fields())
+	}
+	require.False(t, f.apply(t, steps(on(keyB, distkit.Del{}), on(keyC, distkit.Del{}))).Applied)
+	require.Equal(t, map[string]string{"b": "6", "c": "x"}, f.fields())
+	_, err := f.Strict().Apply(f.ctx, steps(on(keyB, distkit.Del{}), on(keyA, distkit.Inc{N: 1})))
+	requireNotApplied(t, err, distkit.ErrNotApplied)
+	require.NoError(t, admin.ConfigSet(f.ctx, "maxmemory", "0").Err())
 }
 
 // What somebody else left where an outcome belongs is not taken for one.

@@ -195,6 +195,8 @@ func TestWindows_refuseWhatIsNone(t *testing.T) {
 	}
 	_, err := f.Lax().Per(distkit.Daily(time.UTC), -1)
 	require.ErrorContains(t, err, "0 or more")
+	require.ErrorIs(t, err, distkit.ErrNotApplied)
+	require.Empty(t, f.client.Keys(f.ctx, f.prefix+":*").Val(), "nothing came of it")
 	w, err := f.Strict().Per(distkit.Every(time.Second), 0)
 	require.NoError(t, err)
 	_, err = w.Series(f.ctx, keyA, time.Now(), time.Now().Add(-time.Hour))

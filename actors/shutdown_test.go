@@ -399,7 +399,7 @@ func TestShutdown_contextEnded_answerInTheMailbox_isTakenIn(t *testing.T) {
 			}
 			s.pass(lag)
 			armed.Store(true)
-			go s.Lax().Do(context.Background(), "a", get) // the key is at work ...
+			go func() { _, _ = s.Lax().View(context.Background(), "a") }() // the key is at work ...
 			<-busy
 			close(answers)
 			s.pass(10 * latency) // ... when the answer comes

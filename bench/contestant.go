@@ -73,7 +73,7 @@ const lag = 20 * time.Millisecond
 // LaxContestants fold increments in memory, the first three with distkit.
 func LaxContestants() []Contestant {
 	return []Contestant{
-		distkitAdd(lag), distkitSend(), distkitInc(),
+		distkitAdd(lag), distkitSend(), distkitInc(), distkitLaxGet(),
 		handwritten("handwritten", lag, flushHincrby),
 		protoactorSend(), protoactorRequest(),
 	}

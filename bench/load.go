@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -19,6 +20,8 @@ type load struct {
 	// increment in memory; these are not sampled, and look whether they are to
 	// stop only every lookEvery-th time.
 	sampled bool
+	zipf    bool          // keys by Zipf's law, not in turns
+	pause   time.Duration // of a caller between two calls
 }
 
 const (
@@ -130,8 +133,12 @@ func (l load) call(counter Counter, key int, stop *atomic.Bool) (ops int64, late
 		ops, err = l.callUnsampled(counter, key, stop)
 		return ops, nil, err
 	}
+	var zipf *rand.Zipf
+	if l.zipf {
+		zipf = rand.NewZipf(rand.New(rand.NewPCG(uint64(key), 1)), 1.1, 1, uint64(l.keys-1))
+	}
 	for !stop.Load() {
-		if ops%sampleEvery == 0 {
+		if ops%sampleEvery == 0 || l.pause > 0 {
 			begin := time.Now()
 			err = counter.Count(key)
 			latencies = append(latencies, time.Since(begin))
@@ -144,6 +151,12 @@ func (l load) call(counter Counter, key int, stop *atomic.Bool) (ops int64, late
 		ops++
 		if key++; key == l.keys {
 			key = 0
+		}
+		if zipf != nil {
+			key = int(zipf.Uint64())
+		}
+		if l.pause > 0 {
+			time.Sleep(l.pause)
 		}
 	}
 	return ops, latencies, nil

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/distkit/distkit-go/bench/report"
@@ -53,7 +54,7 @@ func GrowthName(keys int) string { return fmt.Sprintf("growth/keys=%d/distkit", 
 
 // Groups are all workloads but growth, which needs processes of its own.
 func Groups() []Group {
-	return append(append(strictGroups(), laxGroups()...), flushGroup(), tailGroup())
+	return slices.Concat(strictGroups(), fewGroups(), laxGroups(), []Group{flushGroup(), tailGroup()}, outlivesGroups())
 }
 
 func loadCase(name string, c Contestant, l load, short bool) Case {
@@ -143,23 +144,25 @@ func Comparisons() []report.Comparison {
 			}
 		}
 	}
+	out = append(out, fewComparisons()...)
 	for _, keys := range keyCounts {
 		for _, callers := range []string{"1", "all"} {
 			for _, pair := range [][2]string{
 				{"distkit-add", "handwritten"}, {"distkit-add", "protoactor-send"}, {"distkit-send", "protoactor-send"},
-				{"distkit-inc", "protoactor-request"},
+				{"distkit-inc", "protoactor-request"}, {"distkit-inc", "handwritten"}, {"distkit-get", "handwritten"},
 			} {
 				out = append(out, report.Comparison{
 					Case: laxName(callers, keys, pair[0]), Rival: laxName(callers, keys, pair[1]), Metric: report.Time,
 				})
 			}
 		}
-		for _, name := range []string{"distkit-add", "distkit-send", "distkit-inc"} {
+		for _, name := range []string{"distkit-add", "distkit-send", "distkit-inc", "distkit-get"} {
 			out = append(out, report.Comparison{Case: laxName("all", keys, name), Rival: laxName("1", keys, name), Metric: report.Time})
 		}
 	}
 	for _, rival := range []string{"evalsha-a-key", "handwritten", serverOne, serverMany} {
 		out = append(out, report.Comparison{Case: flushName("distkit-add"), Rival: flushName(rival), Metric: report.Throughput})
 	}
+	out = append(out, outlivesComparisons()...)
 	return append(out, report.Comparison{Case: tailName("distkit-inc"), Rival: tailName("handwritten"), Metric: report.P999})
 }

@@ -41,7 +41,7 @@ func TestFakeScript_answersAsTheRealOne(t *testing.T) {
 		}
 	}
 	twins.requireSame()
-	for _, answer := range []string{"A0 0", "A0 1", "A1 0", "A1 1", "R", "G0 -", "G1 ", "X", "O", "F- -", "F- 1", "NOTWRITTEN ERR", "NOTWRITTEN WRONGTYPE", "NOTWRITTEN no batch"} {
+	for _, answer := range []string{"A0 2", "A0 3", "A1 0", "A1 1", "R", "G0 -", "G1 ", "X", "O", "F- -", "F- 1", "NOTWRITTEN ERR", "NOTWRITTEN WRONGTYPE", "NOTWRITTEN no batch"} {
 		if twins.answers[answer] == 0 {
 			run.Violation("no call was answered %q: nothing is proved of it", answer)
 		}
@@ -158,7 +158,7 @@ func fakeAlike(real, fake string) bool {
 
 // take notes what was answered, and follows the lane.
 func (f *fakeTwins) take(call []string, answer string) {
-	for _, begin := range []string{"A0 0", "A0 1", "A1 0", "A1 1", "R", "G0 -", "G1 ", "X", "O", "F- -", "F- 1", "NOTWRITTEN ERR", "NOTWRITTEN WRONGTYPE", "NOTWRITTEN no batch"} {
+	for _, begin := range []string{"A0 2", "A0 3", "A1 0", "A1 1", "R", "G0 -", "G1 ", "X", "O", "F- -", "F- 1", "NOTWRITTEN ERR", "NOTWRITTEN WRONGTYPE", "NOTWRITTEN no batch"} {
 		if _, text, _ := strings.Cut(answer, "\r\n"); strings.HasPrefix(text, begin) || strings.HasPrefix(answer, "-"+begin) {
 			f.answers[begin]++
 		}
@@ -348,9 +348,13 @@ func fakeRandomOps(rng *rand.Rand) []string {
 	size := rng.IntN(7)
 	ops := []string{strconv.Itoa(size)}
 	if rng.IntN(4) == 0 {
-		ops = append(ops, "+", strconv.Itoa(rng.IntN(size+1)))
+		told := rng.IntN(size + 1)
+		ops = append(ops, "+", strconv.Itoa(told))
 		for range size {
 			ops = append(ops, field(), number())
+		}
+		for place := 1; place <= told; place += 1 + rng.IntN(3) { // sums, of whatever
+			ops = append(ops, strconv.Itoa(place), number()+","+number()+","+number())
 		}
 		return ops
 	}

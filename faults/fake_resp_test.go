@@ -69,18 +69,40 @@ func (r fakeRequest) batch() (fakeBatch, bool) {
 	}
 	if len(b.ops) > 1 && b.ops[0] == "+" {
 		b.told, err = strconv.Atoi(b.ops[1])
-		b.ops = fakePairs(b.ops[2:])
+		count, _ := strconv.Atoi(c.args[4])
+		b.ops, b.told = fakePairs(b.ops[2:], count, b.told)
 	}
 	return b, err == nil
 }
 
-// fakePairs writes the fields and numbers of increments in the long form.
-func fakePairs(pairs []string) []string {
-	var long []string
-	for at := 0; at+1 < len(pairs); at += 2 {
-		long = append(long, "i", pairs[at], pairs[at+1])
+// fakePairs writes the fields and numbers of increments in the long form, sums as what
+// they are of. So many of them answer a value.
+func fakePairs(pairs []string, count, told int) (long []string, answering int) {
+	if len(pairs) < 2*count {
+		return pairs, told
 	}
-	return long
+	sums := fakeSums(pairs[2*count:])
+	answering = told
+	for at := range count {
+		of := []string{pairs[2*at+1]}
+		if sum, found := sums[strconv.Itoa(at+1)]; found {
+			of = strings.Split(sum, ",")
+			answering += len(of) - 1
+		}
+		for _, n := range of {
+			long = append(long, "i", pairs[2*at], n)
+		}
+	}
+	return long, answering
+}
+
+// fakeSums reads what sums of increments are of, by their places.
+func fakeSums(tail []string) map[string]string {
+	sums := map[string]string{}
+	for at := 0; at+1 < len(tail); at += 2 {
+		sums[tail[at]] = tail[at+1]
+	}
+	return sums
 }
 
 // content is what a batch does, to compare batches by.

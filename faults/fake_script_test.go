@@ -139,6 +139,9 @@ func (s *fakeScript) finish() {
 			_ = s.set(s.mark, "", fakeMarkLifetime, false)
 		}
 	}
+	if s.before == 0 {
+		kept += 2
+	}
 	results := fmt.Sprintf(" %d %s", kept, strings.Join(s.out, " "))
 	if s.ledger != "" {
 		s.appendTo(s.ledger, results)
@@ -149,10 +152,19 @@ func (s *fakeScript) finish() {
 // increments carries out the short form.
 func (s *fakeScript) increments(count float64) (failure string) {
 	silent, ok := fakeNumber(s.arg(7))
-	stop := len(s.args)
-	if !ok || silent < 0 || silent > count || float64(stop) != 7+2*count {
-		return fmt.Sprintf("ERR %.14g increments do not have %d arguments", count, stop)
+	given := len(s.args)
+	if left := float64(given) - 7 - 2*count; !ok || silent < 0 || silent > count || left < 0 || math.Mod(left, 2) != 0 {
+		return fmt.Sprintf("ERR %.14g increments do not have %d arguments", count, given)
 	}
+	stop := 7 + 2*int(count)
+	for at := stop + 1; at < len(s.args); at += 2 {
+		place, ok := fakeNumber(s.arg(at))
+		if !ok || place != math.Trunc(place) || place < 1 || place > silent || !strings.Contains(s.arg(at+1), ",") {
+			what := s.arg(at) + " " + s.arg(at+1)
+			return "ERR no sum of increments: " + what[:min(40, len(what))]
+		}
+	}
+	sums := fakeSums(s.args[stop:])
 	if failure := s.opened(); failure != "" {
 		return failure
 	}
@@ -162,6 +174,16 @@ func (s *fakeScript) increments(count float64) (failure string) {
 		switch {
 		case at < told && err == "":
 			s.out = append(s.out, strconv.FormatInt(sum, 10))
+		case at < told && fakeFailed(err) == "!O" && sums[strconv.Itoa((at-6)/2)] != "":
+			var each []string
+			for _, n := range strings.FieldsFunc(sums[strconv.Itoa((at-6)/2)], func(r rune) bool { return r == ',' }) {
+				if one, err := s.hincrby(s.container, s.arg(at), n); err == "" {
+					each = append(each, strconv.FormatInt(one, 10))
+				} else {
+					each = append(each, fakeFailed(err))
+				}
+			}
+			s.out = append(s.out, strings.Join(each, ","))
 		case at < told:
 			s.out = append(s.out, fakeFailed(err))
 		case err != "":

@@ -30,6 +30,7 @@ const (
 const (
 	killStrictWorkers = 4
 	killPairWorkers   = 2
+	killTxWorkers     = 2
 	killLaxWorkers    = 3
 	killLaxKeys       = 3
 )
@@ -107,6 +108,19 @@ func (c *killCounting) strict(counter *distkit.StrictCounter) {
 			_, err := counter.IncAll(c.ctx, distkit.Update{Key: killLeft, N: 1}, distkit.Update{Key: killRight, N: 1})
 			if err == nil {
 				c.pipe.tell(killPairEnd, 0, 1)
+			}
+			return err
+		})
+	}
+	for i := range killTxWorkers {
+		number := int64(i)
+		c.worker(500+i, func(rng *rand.Rand) error {
+			number += killTxWorkers
+			fails := rng.IntN(4) / 3
+			c.pipe.tell(killTxStart, fails, number)
+			_, err := counter.Apply(c.ctx, killTx(number, fails == 1))
+			if err == nil {
+				c.pipe.tell(killTxEnd, fails, number)
 			}
 			return err
 		})

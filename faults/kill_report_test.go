@@ -19,6 +19,8 @@ const (
 	killStrictEnd   killKind = 'S' // it answered n
 	killPairStart   killKind = 'p' // an IncAll of two keys by 1 is called
 	killPairEnd     killKind = 'P'
+	killTxStart     killKind = 't' // the transaction number n is called, key is 1 if it cannot be applied
+	killTxEnd       killKind = 'T' // its outcome was told
 	killLaxStart    killKind = 'l' // n increments of a lax key are called
 	killLaxEnd      killKind = 'L' // they were accepted, at the latest at this time
 	killFlushStart  killKind = 'f' // the n-th Flush is called

@@ -174,6 +174,7 @@ func (c *killChild) check(t *testing.T, run *chaos.Run) killLoss {
 			run.Violation("single: %d was answered, Redis holds %d", reply, strict["single"])
 		}
 	}
+	c.checkTxs(t, run)
 	if strict["left"] != strict["right"] {
 		run.Violation("a batch call was torn: %d and %d", strict["left"], strict["right"])
 	}

@@ -61,6 +61,50 @@ func (m *matrixCell) strict(openings int) {
 	m.goesOn(in)
 }
 
+// transaction carries out a transaction with an ID. Repeated after the server has mended
+// it counts once, and its caller learns whether it had before.
+func (m *matrixCell) transaction() {
+	strict := m.system.Strict()
+	_, err := strict.Inc(m.within(time.Second), distkit.MustKey("first"), 1)
+	require.NoError(m.t, err)
+	tx := distkit.Tx{ID: "it", Keep: 24 * time.Hour, Steps: []distkit.Step{
+		{Key: distkit.MustKey("k"), Do: distkit.Inc{N: 1}}, {Key: distkit.MustKey("first"), Do: distkit.Dec{N: 1}},
+	}}
+	m.arm(0, false, true)
+	began := time.Now()
+	_, err = strict.Apply(m.within(time.Second), tx)
+	took := time.Since(began)
+	b := m.arrived(1, 0)
+	in := false
+	switch m.class {
+	case matrixText, matrixElse:
+		require.NoError(m.t, err)
+		in = true
+	case matrixLater:
+		m.requireNotApplied(err, matrixLater, took)
+	case matrixRefused, matrixMoving: // or it would hold up others until the slot has moved
+		m.requireNotApplied(err, matrixRefused, took)
+	case matrixUnknown:
+		require.ErrorIs(m.t, err, distkit.ErrOutcomeUnknown)
+		require.NotErrorIs(m.t, err, distkit.ErrNotApplied)
+		in = true
+	}
+	came := len(b.arrivals)
+	m.mend()
+	time.Sleep(time.Hour)
+	if m.class == matrixUnknown {
+		m.requireAgain(b, came+1)
+	}
+	_, found, err := strict.Outcome(m.within(time.Second), tx.ID)
+	require.NoError(m.t, err)
+	require.Equal(m.t, in, found)
+	out, err := strict.Apply(m.within(time.Second), tx)
+	require.NoError(m.t, err)
+	require.Equal(m.t, distkit.Outcome{Applied: true, Replayed: in, Replies: []distkit.Reply{distkit.Value{N: 1}, distkit.Value{N: 0}}}, out)
+	require.EqualValues(m.t, 1, m.held(0, "k"))
+	require.Zero(m.t, m.held(0, "first"))
+}
+
 // requireNotApplied checks what a caller is told, and when, of a call that was not
 // applied.
 func (m *matrixCell) requireNotApplied(err error, class matrixClass, took time.Duration) {

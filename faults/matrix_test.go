@@ -1,5 +1,5 @@
 // Every error that Redis knows, at every place where it can come: as the reply
-// to a single call, on a lane that is known or new, to the opening of a lane, to a
+// to a single call, on a lane that is known or new, to a transaction, to the opening of a lane, to a
 // Del, to the first and to a middle one of a pipeline, whole and cut half way. Each
 // time, the caller has to learn the right class, and the batch has to arrive once:
 // go-redis must not send it again by itself. The library's own next attempt is half
@@ -79,6 +79,8 @@ var matrixPlaces = []struct {
 	{"alone, cut", (*matrixCell).alone, true},
 	{"alone on a new lane", (*matrixCell).aloneOnNewLane, false},
 	{"alone on a new lane, cut", (*matrixCell).aloneOnNewLane, true},
+	{"transaction", (*matrixCell).transaction, false},
+	{"transaction, cut", (*matrixCell).transaction, true},
 	{"opening", (*matrixCell).opening, false},
 	{"opening, cut", (*matrixCell).opening, true},
 	{"Del", (*matrixCell).del, false},

@@ -34,7 +34,8 @@ const (
 
 var kinds = [...]string{"strict_counter", "lax_counter"}
 
-// load is one System under callers of both kinds, and what they were told.
+// load is a System under callers of both kinds, another that repeats its transactions, and
+// what callers were told.
 type load struct {
 	run    *chaos.Run
 	system *distkit.System
@@ -43,11 +44,15 @@ type load struct {
 	keys   [loadKeys]distkit.Key
 	told   [len(kinds)][loadKeys]told
 
+	systems           [2]*distkit.System // which carry out transactions; the first is system
+	txs               proxyTxs
+	settled, recalled atomic.Int64 // transactions whose outcome was unknown; those that had been applied, or tried
+
 	mu     sync.Mutex
 	events []distkit.Event // those that nothing here may cause
 }
 
-// newLoad starts a System whose client dials by dial, and would retry.
+// newLoad starts the Systems, whose client dials by dial, and would retry.
 func newLoad(t testing.TB, run *chaos.Run, direct *redis.Client, prefix string, dial func() string) (l *load, closeClient func()) {
 	t.Helper()
 	l = &load{run: run, direct: direct, prefix: prefix}
@@ -55,21 +60,24 @@ func newLoad(t testing.TB, run *chaos.Run, direct *redis.Client, prefix string, 
 		l.keys[i] = distkit.MustKey("k" + strconv.Itoa(i))
 	}
 	client := redis.NewClient(retrying(direct, dial))
-	system, err := distkit.NewSystem(client,
-		distkit.WithPrefix(distkit.MustKey(prefix)), distkit.WithLogger(slog.New(slog.DiscardHandler)),
-		distkit.WithBackoff(time.Millisecond, 4*time.Millisecond),
-		distkit.WithAllowedLag(2*time.Millisecond), distkit.WithRefreshWait(10*time.Millisecond))
-	require.NoError(t, err)
-	l.system = system
-	system.Subscribe(func(e distkit.Event) {
-		switch e.(type) {
-		case distkit.WriterFailed, distkit.WriterRecovered, distkit.EventsDropped:
-		default:
-			l.mu.Lock()
-			l.events = append(l.events, e)
-			l.mu.Unlock()
-		}
-	})
+	for i := range l.systems {
+		system, err := distkit.NewSystem(client,
+			distkit.WithPrefix(distkit.MustKey(prefix)), distkit.WithLogger(slog.New(slog.DiscardHandler)),
+			distkit.WithBackoff(time.Millisecond, 4*time.Millisecond),
+			distkit.WithAllowedLag(2*time.Millisecond), distkit.WithRefreshWait(10*time.Millisecond))
+		require.NoError(t, err)
+		l.systems[i] = system
+		system.Subscribe(func(e distkit.Event) {
+			switch e.(type) {
+			case distkit.WriterFailed, distkit.WriterRecovered, distkit.EventsDropped:
+			default:
+				l.mu.Lock()
+				l.events = append(l.events, e)
+				l.mu.Unlock()
+			}
+		})
+	}
+	l.system = l.systems[0]
 	return l, func() { _ = client.Close() }
 }
 
@@ -108,6 +116,10 @@ func (l *load) callers(epoch uint64, stop *atomic.Bool) {
 
 // strict carries out one operation and notes what it was told.
 func (l *load) strict(rng *rand.Rand) {
+	if rng.IntN(6) == 0 {
+		l.transact(rng)
+		return
+	}
 	c, told := l.system.Strict(), &l.told[0]
 	k := rng.IntN(loadKeys)
 	n := step(rng, k)
@@ -241,6 +253,7 @@ func (l *load) compare(ctx context.Context, when string) {
 			}
 		}
 	}
+	l.compareTxs(ctx, when)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.events {

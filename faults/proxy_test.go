@@ -46,12 +46,13 @@ func TestProxy(t *testing.T) {
 		run.Cases(int(p.wire.scripts.Load() - batchesBefore))
 		run.Faults(p.faults() - faultsBefore)
 	}
-	t.Logf("%d epochs, %d batches; connections with a toxic %d, refused %d; %v; strict %+v, lax %+v",
-		epochs, p.wire.scripts.Load(), p.poisoned.Load(), p.refused.Load(), p.wire, p.tally[0], p.tally[1])
+	t.Logf("%d epochs, %d batches; connections with a toxic %d, refused %d; %v; strict %+v, lax %+v; of %d transactions with an ID %d were settled at the end, %d of which had been carried out",
+		epochs, p.wire.scripts.Load(), p.poisoned.Load(), p.refused.Load(), p.wire, p.tally[0], p.tally[1], p.txs, p.settled, p.recalled)
 	require.Positive(t, epochs, "-timeout leaves no time")
 	if t.Failed() || !run.Long() {
 		return // the short form may be too short for the rarest
 	}
+	require.Positive(t, p.recalled, "no transaction was carried out and not told")
 	for fault := resetBefore; fault < wireFaults; fault++ {
 		require.Positive(t, p.wire.injured[fault].Load(), "a kind of fault never came")
 	}
@@ -78,6 +79,9 @@ type proxied struct {
 	wire   *wire
 	toxics toxics
 	tally  [len(kinds)]tally
+
+	txs               int   // transactions with an ID
+	settled, recalled int64 // of which nobody was told at first; and yet they had been carried out
 
 	mu       sync.Mutex
 	dials    *rand.Rand
@@ -139,11 +143,14 @@ func (p *proxied) epoch(t *testing.T, epoch uint64, until int64, end time.Time) 
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	l.settle(ctx, epoch)
 	if err := l.system.Flush(ctx); err != nil {
 		p.run.Violation("Flush at the end of %s: %v", l.prefix, err)
 	}
-	if err := l.system.Shutdown(ctx); err != nil {
-		p.run.Violation("Shutdown of %s: %v", l.prefix, err)
+	for _, system := range l.systems {
+		if err := system.Shutdown(ctx); err != nil {
+			p.run.Violation("Shutdown of %s: %v", l.prefix, err)
+		}
 	}
 	heal()
 	l.compare(ctx, "after the shutdown")
@@ -152,6 +159,9 @@ func (p *proxied) epoch(t *testing.T, epoch uint64, until int64, end time.Time) 
 	}
 	p.wire.deliverHeld()
 	l.compare(ctx, "after late deliveries")
+	p.txs += len(l.txs.all)
+	p.settled += l.settled.Load()
+	p.recalled += l.recalled.Load()
 	for kind := range l.told {
 		for k := range l.told[kind] {
 			p.tally[kind].add(&l.told[kind][k])

@@ -8,14 +8,32 @@ import (
 )
 
 // ids name the operations of a batch that carry a number of their own: no two
-// operations of a case are the same.
-func (b fakeBatch) ids() (ids []string) {
+// operations of a case are the same. Repeatable are the steps of transactions with an
+// ID, which may come in other batches too.
+func (b fakeBatch) ids() (once, repeatable []string) {
+	steps := 0 // of such a transaction, yet to come
 	for at := 0; at < len(b.ops); at += 1 + len(fakeOperands[b.ops[at]]) {
-		if len(fakeOperands[b.ops[at]]) > 1 {
-			ids = append(ids, simID(b.container, b.ops[at+1], b.ops[at+2]))
+		switch {
+		case b.ops[at] == "t":
+			if b.ops[at+1] != "0" {
+				steps, _ = strconv.Atoi(b.ops[at+4])
+			}
+			continue
+		case len(fakeOperands[b.ops[at]]) < 2:
+		case steps > 0:
+			repeatable = append(repeatable, simID(b.container, b.ops[at+1], b.ops[at+2]))
+		default:
+			once = append(once, simID(b.container, b.ops[at+1], b.ops[at+2]))
 		}
+		steps = max(steps-1, 0)
 	}
-	return ids
+	return once, repeatable
+}
+
+// allIDs are both.
+func (b fakeBatch) allIDs() []string {
+	once, repeatable := b.ids()
+	return append(once, repeatable...)
 }
 
 func simID(container, key, n string) string { return container + " " + key + " " + n }
@@ -26,7 +44,7 @@ func simUnknownKey(container, key string) string { return container + " " + key 
 
 // tell notes that a batch's operations may be told as of unknown outcome.
 func (w *simWatch) tell(t *simTried, b fakeBatch) {
-	for _, id := range b.ids() {
+	for _, id := range b.allIDs() {
 		w.unknown[id] = true
 	}
 	ops := strings.Fields(t.content)
@@ -69,7 +87,7 @@ func (w *simWatch) gap(a *simArrival, text string) {
 func (w *simWatch) unfence(ledger string, lane *simLane) {
 	for _, tried := range lane.tried {
 		b := fakeBatch{container: simContainer(ledger), ops: strings.Fields(tried.content)}
-		for _, id := range b.ids() {
+		for _, id := range b.allIDs() {
 			w.reborn[id] = true
 		}
 	}

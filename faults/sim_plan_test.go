@@ -171,7 +171,7 @@ var simOutages = []simOutage{simDown, simHangs, simLoading, simReplica, simFull,
 
 func (p *simPlan) fate(c *fakeConn, r fakeRequest, ticket any) fakeFate {
 	var f fakeFate
-	redirects := c.addr == simNodes[0] && slices.Contains([]string{"eval", "evalsha", "hmget", "pttl"}, r.name())
+	redirects := c.addr == simNodes[0] && slices.Contains([]string{"eval", "evalsha", "hmget", "mget", "pttl"}, r.name())
 	switch {
 	case p.outage == simHangs:
 		f = fakeFate{name: "hangs", before: time.Until(p.until), finishes: true}

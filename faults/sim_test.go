@@ -7,7 +7,7 @@
 //	sim_case     what a case draws, and its phases
 //	sim_plan     the fate of each dial and request
 //	sim_course   outages, losses, the end
-//	sim_work     the callers, and sim_hook a hook that repeats commands
+//	sim_work     the callers, sim_tx their transactions, and sim_hook a hook that repeats commands
 //	sim_history  what they were told, against what Redis holds
 //	sim_watch    the ledger invariants, and sim_losses who was told of what
 //
@@ -79,6 +79,8 @@ var simMust = []string{
 	"outage: " + string(simFull), "data lost: " + distkit.RolledBack.String(), "data lost: " + distkit.LedgerGone.String(),
 	"data lost: " + distkit.CountersGone.String(), "changes set aside", "Flushes that told of changes set aside",
 	"rests: " + string(simForgets), "rests: " + string(simEmpties), "rests: " + string(simFlushed), "rests: " + string(simIdle),
+	"transactions", "transactions unknown", "transactions replayed", "transactions repeated", "transactions in conflict",
+	"transactions recalled",
 	"Shutdowns that left something", "messages refused",
 }
 

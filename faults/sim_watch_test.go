@@ -14,7 +14,7 @@
 //  4. The newest copy of a writer's batch meets no gap, unless data was lost, and
 //     no conflict.
 //  5. An operation that may have been applied goes nowhere else, unless a fence has
-//     ruled it out. A bare batch goes once.
+//     ruled it out, or it is of a transaction with an ID. A bare batch goes once.
 package faults_test
 
 import (
@@ -150,7 +150,8 @@ func (w *simWatch) batchArrived(a *simArrival) {
 	a.tried.copies++
 	a.tried.doubts++
 	a.tried.found = false
-	for _, id := range b.ids() {
+	once, _ := b.ids()
+	for _, id := range once {
 		was := w.ops[id]
 		if was != nil && was != a.tried && was.doubts > 0 && (was.lane == nil || !was.lane.shut) {
 			w.sim.broken("%s came as %q while it was in doubt as %q", id, b.identity(), was.identity)

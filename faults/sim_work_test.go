@@ -21,6 +21,7 @@ type simWorker struct {
 	rng    *rand.Rand
 	number int
 	system int
+	txs    int            // transactions with an ID
 	own    [2]simRegister // a key of each kind that no other caller touches
 }
 
@@ -79,10 +80,12 @@ func (w *simWorker) call() {
 	defer cancel()
 	kind := w.rng.IntN(2)
 	switch n := w.rng.IntN(100); {
-	case n < 50:
+	case n < 46:
 		w.add(ctx, kind)
-	case n < 62:
+	case n < 55:
 		w.addAll(ctx, kind)
+	case n < 64:
+		w.transact()
 	case n < 72:
 		w.get(ctx, kind)
 	case n < 84:

@@ -25,7 +25,9 @@
 -- The operations: how many they are, then of each its code and its operands, as in
 -- the table "verbs" below; or, for increments only, which is faster: how many, "+",
 -- how many of them, from the first, are to answer a value (none of the others
--- does), and then a field and its n an operation.
+-- does), and then a field and its n an operation. One of those that answer may be the
+-- sum of several of its field: its place, from 1, and they, joined by ',', then follow
+-- at the end. Should it overflow they are carried out one by one.
 --
 -- A transaction is an operation "t", the head, with the operations behind it as its
 -- steps: all of them are carried out, each on what those before it left, or none. They
@@ -41,10 +43,11 @@
 --   "F- -", "F- <last> <nonce> <kept> <results>"  fenced: where the ledger stood when
 --                    it was first fenced; "-": there is none
 --   before, now: is there a container, 1 or 0: when this call came; kept: when the
---   batch had been applied.
+--   batch had been applied, and 2 more if there had been none when it came first.
 --   results are joined by ' ', one an operation:
 --     123      value
 --     -        value of a read: there is no such field
+--     5,!O     of a sum that overflowed: those of what it is of
 --     5:8      change, applied (old:new)
 --     5:       change, condition did not hold (old)
 --     !O !I !W overflow, not an integer, wrong type: nothing changed
@@ -153,12 +156,13 @@ end
 
 -- finish stores what a replay must answer, and answers.
 local function finish()
-  local kept = '1'
+  local kept = 1
   if expires and (before == '0' or freed) then pcall('PEXPIREAT', container, expires) end
   if (before == '0' or freed) and pcall('EXISTS', container) == 0 then
-    kept = '0'
+    kept = 0
     if mark and before == '1' then pcall('SET', mark, '', 'PX', '604800000') end
   end
+  if before == '0' then kept = kept + 2 end
   local results = ' ' .. kept .. ' ' .. table.concat(out, ' ')
   if ledger then pcall('APPEND', ledger, results) end
   return 'A' .. before .. results
@@ -181,9 +185,16 @@ local function exact(field, r)
 end
 
 if args[6] == '+' then
-  local silent, stop = tonumber(args[7]), #args
-  if not silent or silent < 0 or silent > count or stop ~= 7 + 2 * count then
-    return nothing('ERR ' .. count .. ' increments do not have ' .. stop .. ' arguments')
+  local silent, stop, given, sums = tonumber(args[7]), 7 + 2 * count, #args, {}
+  if not silent or silent < 0 or silent > count or stop > given or (given - stop) % 2 ~= 0 then
+    return nothing('ERR ' .. count .. ' increments do not have ' .. given .. ' arguments')
+  end
+  for at = stop + 1, given, 2 do
+    local place = tonumber(args[at])
+    if not place or place % 1 ~= 0 or place < 1 or place > silent or not find(args[at + 1], ',', 1, true) then
+      return nothing('ERR no sum of increments: ' .. sub(args[at] .. ' ' .. args[at + 1], 1, 40))
+    end
+    sums[place] = args[at + 1]
   end
   local err = opened()
   if err then return nothing(err) end
@@ -191,7 +202,20 @@ if args[6] == '+' then
   for at = 8, silent - 1, 2 do
     local r = pcall('HINCRBY', container, args[at], args[at + 1])
     if type(r) == 'table' then
+      local of, each = sums[(at - 6) / 2], {}
       r = failed(r.err)
+      if of and r == '!O' then
+        for n in string.gmatch(of, '[^,]+') do
+          local one = pcall('HINCRBY', container, args[at], n)
+          if type(one) == 'table' then
+            each[#each + 1] = failed(one.err)
+          else
+            local v, unread = exact(args[at], one)
+            each[#each + 1] = v or unread
+          end
+        end
+        r = table.concat(each, ',')
+      end
     elseif r <= -1e14 or r >= 1e14 then -- concat writes 14 digits
       local v, unread = exact(args[at], r)
       r = v or unread

@@ -19,24 +19,25 @@ const (
 	P90        = "p90"
 	P99        = "p99"
 	P999       = "p99.9"
-	DueP999    = "p99.9 due"   // as P999, from when the call was due rather than made
-	Worst      = "worst"       // the longest call, in microseconds
-	Allocs     = "allocations" // heap allocations an operation, the whole process's
-	Bytes      = "bytes"       // bytes allocated an operation, likewise
-	AddIdle    = "add idle"    // nanoseconds an Add to one key, the others idle
-	IncIdle    = "inc idle"    // nanoseconds an Inc with reply of one key, the others idle
-	FlushIdle  = "flush idle"  // microseconds a Flush with one dirty key, the others idle
-	AddBusy    = "add busy"    // nanoseconds an Add, going round all keys
-	MemoryIdle = "memory idle" // bytes a key, nothing going on
-	MemoryBusy = "memory busy" // bytes a key, while Adds go round all keys
-	Asleep     = "asleep"      // bytes a key after passivation
-	Commands   = "commands"    // Redis commands while idle
-	CPU        = "cpu"         // per cent of one core while idle
+	DueP999    = "p99.9 due"    // as P999, from when the call was due rather than made
+	Worst      = "worst"        // the longest call, in microseconds
+	Step       = "longest step" // of a listing, in microseconds, by Redis's clock
+	Allocs     = "allocations"  // heap allocations an operation, the whole process's
+	Bytes      = "bytes"        // bytes allocated an operation, likewise
+	AddIdle    = "add idle"     // nanoseconds an Add to one key, the others idle
+	IncIdle    = "inc idle"     // nanoseconds an Inc with reply of one key, the others idle
+	FlushIdle  = "flush idle"   // microseconds a Flush with one dirty key, the others idle
+	AddBusy    = "add busy"     // nanoseconds an Add, going round all keys
+	MemoryIdle = "memory idle"  // bytes a key, nothing going on
+	MemoryBusy = "memory busy"  // bytes a key, while Adds go round all keys
+	Asleep     = "asleep"       // bytes a key after passivation
+	Commands   = "commands"     // Redis commands while idle
+	CPU        = "cpu"          // per cent of one core while idle
 )
 
 // units is what a metric's figures are in.
 var units = map[string]string{
-	Throughput: "/s", Time: "ns", P50: "µs", P90: "µs", P99: "µs", P999: "µs", DueP999: "µs", Worst: "µs",
+	Throughput: "/s", Time: "ns", P50: "µs", P90: "µs", P99: "µs", P999: "µs", DueP999: "µs", Worst: "µs", Step: "µs",
 	Allocs: "allocs", Bytes: "B", AddIdle: "ns", IncIdle: "ns", AddBusy: "ns", FlushIdle: "µs",
 	MemoryIdle: "B", MemoryBusy: "B", Asleep: "B", Commands: "commands", CPU: "%",
 }

@@ -139,7 +139,7 @@ func appendNew(list []string, value string) []string {
 
 func metricOrder(metric string) int {
 	return slices.Index([]string{
-		Throughput, Time, P50, P90, P99, P999, DueP999, Worst, Allocs, Bytes,
+		Throughput, Time, P50, P90, P99, P999, DueP999, Worst, Step, Allocs, Bytes,
 		AddIdle, IncIdle, AddBusy, FlushIdle, MemoryIdle, MemoryBusy, Asleep, Commands, CPU,
 	}, metric)
 }

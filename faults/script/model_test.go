@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -76,17 +77,21 @@ var (
 	}
 	fieldNames = rapid.SampledFrom([]string{"a", "b", "c %d\x00:é"})
 	numbers    = rapid.OneOf(rapid.SampledFrom(edges), rapid.SampledFrom(edges), rapid.Int64Range(-2, 2), rapid.Int64())
-	anyOps     = rapid.OneOf(mixed, mixed, increase, shrink, transactions, transactions)
-	increase   = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) verb.Keyed {
-		o := verb.Op{Kind: verb.Inc, N: numbers.Draw(t, "n")}
-		return verb.Keyed{Key: fieldNames.Draw(t, "key"), Op: o, Silent: rapid.Bool().Draw(t, "silent")}
-	}), 1, 6)
-	shrink = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) verb.Keyed {
+	anyOps     = rapid.OneOf(mixed, mixed, increase(1, 6, rapid.Bool()), increase(8, 24, rapid.Just(false)), shrink, transactions, transactions)
+	shrink     = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) verb.Keyed {
 		kind := rapid.SampledFrom([]verb.Kind{verb.Del, verb.Del, verb.Get, verb.Clear}).Draw(t, "kind")
 		return verb.Keyed{Key: fieldNames.Draw(t, "key"), Op: verb.Op{Kind: kind}}
 	}), 1, 4)
 	mixed = rapid.SliceOfN(anyOf(kinds), 1, 6)
 )
+
+// increase draws from least to most increments.
+func increase(least, most int, silent *rapid.Generator[bool]) *rapid.Generator[[]verb.Keyed] {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) verb.Keyed {
+		o := verb.Op{Kind: verb.Inc, N: numbers.Draw(t, "n")}
+		return verb.Keyed{Key: fieldNames.Draw(t, "key"), Op: o, Silent: silent.Draw(t, "silent")}
+	}), least, most)
+}
 
 // anyOf draws an operation of one of the kinds.
 func anyOf(kinds []verb.Kind) *rapid.Generator[verb.Keyed] {
@@ -242,7 +247,7 @@ func (m *machine) newLane(t *rapid.T) {
 		l.sent, l.batches[sent], m.batches[l.opening] = sent, numbered{l.opening, 0, ops}, ops
 		m.edit(t, func(s *fakeredis.State) {
 			s.Ledgers[m.at.Ledger(l.name)] = fakeredis.Ledger{
-				Number: sent, Nonce: l.opening, Ended: true, Kept: true, Results: []verb.Result{{N: 7}},
+				Number: sent, Nonce: l.opening, Ended: true, Before: true, Kept: true, Results: []verb.Result{{N: 7}},
 			}
 		})
 	}
@@ -426,12 +431,18 @@ func (m *machine) text(l fakeredis.Ledger) string {
 	if !l.Ended {
 		return text
 	}
-	words := []string{text, "0"}
+	kept := 0
 	if l.Kept {
-		words[1] = "1"
+		kept = 1
 	}
+	if !l.Before {
+		kept += 2
+	}
+	words := []string{text, strconv.Itoa(kept)}
 	silent, ops := false, m.batches[l.Nonce]
-	for i := 0; i < len(l.Results); i++ {
+	together, from := mergedWords(ops, l.Results)
+	words = append(words, together...)
+	for i := from; i < len(l.Results); i++ {
 		r, word := l.Results[i], ""
 		if ops[i].Kind == verb.Apply {
 			steps := int(ops[i].N)
@@ -444,7 +455,7 @@ func (m *machine) text(l fakeredis.Ledger) string {
 			if silent = true; r.Err == nil {
 				continue
 			}
-			word = fmt.Sprint(i+1, word)
+			word = fmt.Sprint(i+1-from+len(together), word)
 		}
 		words = append(words, word)
 	}
@@ -452,6 +463,48 @@ func (m *machine) text(l fakeredis.Ledger) string {
 		words = append(words, ".")
 	}
 	return strings.Join(words, " ")
+}
+
+// mergedWords are the results of increments of which several of a counter travel
+// together, and for how many operations they are.
+func mergedWords(ops []verb.Keyed, results []verb.Result) (words []string, from int) {
+	told := answering(ops)
+	if told < 8 || slices.ContainsFunc(ops, func(o verb.Keyed) bool { return o.Kind != verb.Inc }) {
+		return nil, 0
+	}
+	type group struct {
+		sum *big.Int
+		of  []int
+	}
+	var groups []*group
+	last := map[string]*group{}
+	for i, o := range ops[:told] {
+		n := big.NewInt(o.N)
+		if g := last[o.Key]; g != nil && (g.sum.Sign() < 0) == (o.N < 0) && new(big.Int).Add(g.sum, n).IsInt64() {
+			g.sum.Add(g.sum, n)
+			g.of = append(g.of, i)
+			continue
+		}
+		last[o.Key] = &group{n, []int{i}}
+		groups = append(groups, last[o.Key])
+	}
+	if 2*len(groups) > told {
+		return nil, 0
+	}
+	for _, g := range groups {
+		var each []string
+		severally := false
+		for _, i := range g.of {
+			each = append(each, resultWord(results[i], verb.Inc))
+			severally = severally || len(g.of) > 1 && results[i].Err == verb.Overflows
+		}
+		if severally {
+			words = append(words, strings.Join(each, ","))
+		} else {
+			words = append(words, each[len(each)-1])
+		}
+	}
+	return words, told
 }
 
 // answering is how many operations, from the first, answer a value: all but silent

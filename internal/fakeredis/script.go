@@ -45,6 +45,7 @@ type Ledger struct {
 	Number  int64
 	Nonce   uint64
 	Ended   bool
+	Before  bool // there was a container when its batch came
 	Kept    bool
 	Results []verb.Result
 	Fenced  *Ledger   // where it stood when it was fenced
@@ -200,14 +201,15 @@ func (s *State) apply(q *request, full, brokenOff bool) redisio.Reply {
 		return r
 	}
 	r = s.operate(q, r.Existed)
-	next.Ended, next.Kept, next.Results = true, r.Kept, r.Results
+	next.Ended, next.Before, next.Kept, next.Results = true, r.Before, r.Kept, r.Results
 	s.Ledgers[q.ledger] = next
 	return r
 }
 
 // answer is what the ledger's last batch has answered.
 func (l *Ledger) answer(r *redisio.Reply, ops []verb.Keyed) {
-	if r.Kept, r.Results = l.Kept, l.Results; !l.Ended {
+	if r.Before, r.Kept, r.Results = l.Before, l.Kept, l.Results; !l.Ended {
+		r.Before = true // as far as is known
 		r.Results = verb.Fail(make([]verb.Result, len(ops)), verb.Unknown(verb.ErrMalformed))
 	}
 }
@@ -215,7 +217,7 @@ func (l *Ledger) answer(r *redisio.Reply, ops []verb.Keyed) {
 // operate carries out the operations.
 func (s *State) operate(q *request, existed bool) redisio.Reply {
 	told := toldOf(q.ops)
-	r := redisio.Reply{Status: redisio.Done, Existed: existed, Kept: true, Results: make([]verb.Result, len(q.ops))}
+	r := redisio.Reply{Status: redisio.Done, Existed: existed, Before: existed, Kept: true, Results: make([]verb.Result, len(q.ops))}
 	for i := 0; i < len(q.ops); i++ {
 		if q.ops[i].Kind == verb.Apply {
 			last := i + int(q.ops[i].N)
@@ -330,4 +332,6 @@ var WrongOperations = [][]string{
 	{"3", "t", "0", "ab", "1000", "2", "t", "0", "ab", "1000", "1", "g", "a"}, {"3", "t", "0", "ab", "1000", "2", "s", "a", "1", "i", "b", "x"},
 	append([]string{"1002", "t", "0", "ab", "1000", "1001"}, strings.Split(strings.Repeat("g a ", 1001), " ")[:2002]...),
 	{"1", "+", "0", "a"}, {"1", "+", "0", "a", "1", "b"}, {"1", "+", "0", "a", "1", "b", "2"},
+	{"1", "+", "1", "a", "3", "1"}, {"1", "+", "1", "a", "3", "2", "1,2"}, {"1", "+", "1", "a", "3", "0", "1,2"}, {"1", "+", "0", "a", "3", "1", "1,2"},
+	{"1", "+", "1", "a", "3", "1", "3"}, {"1", "+", "1", "a", "3", "x", "1,2"}, {"1", "+", "1", "a", "3", "1.5", "1,2"},
 }

@@ -6,21 +6,33 @@ import (
 	"sync/atomic"
 )
 
-// adder is a sum that many goroutines add to without a lock, while it is open.
+// adder is a sum that many goroutines add to without a lock, while it is open. It may
+// also tell them what the sum has come to, counted from a value that it was opened with.
 // Once they get into each other's way it is split into stripes, each in a cache
 // line of its own, which is the idea of Java's LongAdder; when they no longer do,
-// it becomes one again. Whoever opens and closes it holds a lock.
+// it becomes one again. Split, it tells nothing. Whoever opens and closes it holds a lock.
 //
-// Each part's lowest bit says that it is open, the rest is its sum. An add thus
-// finds the part open or is refused, and no sum is left behind in a closed one.
+// Each part's two lowest bits say what it is open for, the rest is its sum. An add thus
+// finds the part open or is refused, and no sum is left behind in a closed one; and what
+// it tells is right whenever it was opened, since the value is part of it.
 type adder struct {
 	whole   atomic.Int64
+	from    int64                   // what whole was opened with
 	stripes atomic.Pointer[stripes] // nil while there is the whole only
 }
+
+// What a part is open for.
+const (
+	adding  = 1 << iota // increments are taken
+	telling             // its value may be told
+	openFor = iota      // bits
+)
 
 // adderLimit bounds the sum of each part, and what is added: sums of all parts
 // and of a few more such numbers are int64s.
 const adderLimit = 1 << 56
+
+func within(sum int64) bool { return sum > -adderLimit && sum < adderLimit }
 
 // stripes are the parts of a split adder.
 type stripes [16]struct {
@@ -37,9 +49,9 @@ var split = func() uint32 {
 	return n
 }()
 
-// add adds n; false if the adder is closed, or would leave its limits.
+// add adds n; false if the adder is not open for that, or would leave its limits.
 func (a *adder) add(n int64) bool {
-	if n <= -adderLimit || n >= adderLimit {
+	if !within(n) {
 		return false
 	}
 	part := &a.whole
@@ -48,17 +60,47 @@ func (a *adder) add(n int64) bool {
 	}
 	for {
 		was := part.Load()
-		sum := was>>1 + n
-		if was == 0 || sum <= -adderLimit || sum >= adderLimit {
+		to, ok := plus(was, n)
+		if !ok {
 			return false
 		}
-		if part.CompareAndSwap(was, sum<<1|1) {
+		if part.CompareAndSwap(was, to) {
 			return true
 		}
 		if part == &a.whole && a.stripes.Load() == nil {
 			a.stripes.CompareAndSwap(nil, new(stripes)) // closed: it takes the place of the whole from the next open on
 		}
 	}
+}
+
+// plus is a part with n added; false if it is not open for that.
+func plus(was, n int64) (to int64, ok bool) {
+	sum := was>>openFor + n
+	return was + n<<openFor, was&adding != 0 && within(sum)
+}
+
+// addAndTell adds n and tells what the sum has come to; false if the adder is not open
+// for both.
+func (a *adder) addAndTell(n int64) (int64, bool) {
+	if !within(n) {
+		return 0, false
+	}
+	for {
+		was := a.whole.Load()
+		to, ok := plus(was, n)
+		if !ok || was&telling == 0 {
+			return 0, false
+		}
+		if a.whole.CompareAndSwap(was, to) {
+			return to >> openFor, true
+		}
+	}
+}
+
+// tell tells what the sum has come to; false if the adder is not open for that.
+func (a *adder) tell() (int64, bool) {
+	is := a.whole.Load()
+	return is >> openFor, is&telling != 0
 }
 
 // tokens spread goroutines over the stripes: a pool gives a processor the token
@@ -77,39 +119,41 @@ func stripe() uint32 {
 	return at
 }
 
-// open lets goroutines add; it is closed.
-func (a *adder) open() {
+// open opens it, which is closed, at a value within its limits.
+func (a *adder) open(from int64, what int64) {
 	s := a.stripes.Load()
-	if s == nil {
-		a.whole.Store(1)
+	if s == nil || what&adding == 0 {
+		a.from = from
+		a.whole.Store(from<<openFor | what)
 		return
 	}
 	for i := range split {
-		s[i].sum.Store(1)
+		s[i].sum.Store(adding)
 	}
 }
 
-// close lets nobody add any more, and returns the sum, which is 0 from then on.
+// close closes it, and returns what has been added since it was opened.
 func (a *adder) close() int64 {
 	var sum int64
 	if a.whole.Load() != 0 {
-		sum = a.whole.Swap(0) >> 1
+		sum = a.whole.Swap(0)>>openFor - a.from
 	}
 	s := a.stripes.Load()
 	if s == nil {
 		return sum
 	}
-	used := 0
+	opened, used := false, 0
 	for i := range split {
 		if s[i].sum.Load() == 0 {
 			continue
 		}
-		if part := s[i].sum.Swap(0) >> 1; part != 0 {
+		opened = true
+		if part := s[i].sum.Swap(0) >> openFor; part != 0 {
 			sum += part
 			used++
 		}
 	}
-	if used == 1 {
+	if opened && used < 2 {
 		a.stripes.Store(nil)
 	}
 	return sum

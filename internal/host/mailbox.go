@@ -2,6 +2,7 @@ package host
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -15,6 +16,9 @@ import (
 //     actor is sure to get another message anyway (lazy), they do not even wake
 //     it: the actor takes their sum before that message. Nor do they take mu: they
 //     add to fast, which whoever takes mu closes and empties.
+//   - An actor at rest may have published a value that increments are added to. While
+//     it has, callers get it, and those who add what it comes to (Value, AddAndTell),
+//     without mu and without waking the actor: fast tells them.
 //   - A caller that finds the actor idle runs it on its own goroutine (Inline),
 //     at most inlineBudget messages, and hands the rest to another. Such an
 //     actor's handlers never block and never run user code.
@@ -28,7 +32,8 @@ type Mailbox struct {
 	*Group
 	invoker actor.MessageInvoker // set before the mailbox is opened
 
-	fast      adder // increments added without mu, open while they would only fold into sum
+	fast      adder         // increments added without mu, open while they would only fold into sum
+	uses      atomic.Uint32 // who has yet to learn that it has told something
 	mu        sync.Mutex
 	opened    bool  // the actor has been spawned: messages are handled
 	running   bool  // a goroutine is in run
@@ -39,6 +44,8 @@ type Mailbox struct {
 	folding   bool  // sum holds increments, older than all that is queued
 	idle      uint8 // sweeps since the last message
 	sum       int64
+	published bool // value is what the actor holds; the actor's while it runs
+	value     int64
 	backlog   *backlog // what is queued; nil when that is nothing
 }
 
@@ -93,7 +100,80 @@ func (m *Mailbox) Offer(message any) Offered {
 // lock takes mu, and with it what was added without.
 func (m *Mailbox) lock() {
 	m.mu.Lock()
-	m.sum += m.fast.close()
+	if n := m.fast.close(); n != 0 {
+		m.sum += n
+		m.folding, m.idle = true, 0
+	}
+}
+
+// reopen lets callers do without mu what only folds and tells; mu is held.
+func (m *Mailbox) reopen() {
+	if m.queued() > 0 || !m.opened || m.suspended || m.closed || m.asleep {
+		return
+	}
+	var what int64
+	if m.lazy && within(m.sum) {
+		what = adding
+	}
+	if !m.running && m.published {
+		if value, ok := verb.Add(m.value, m.sum); ok && within(value) {
+			m.fast.open(value, what|telling)
+			return
+		}
+	}
+	if what != 0 && m.folding { // else an increment makes a difference to the actor
+		m.fast.open(0, what)
+	}
+}
+
+// Publish has callers told the value, with what is added to it: increments then make
+// no other difference to the actor. It is for the actor, as the last that it does with
+// a message; it then says with each whether there is such a value.
+func (m *Mailbox) Publish(value int64) { m.published, m.value = true, value }
+
+// Retract takes back what was published.
+func (m *Mailbox) Retract() { m.published = false }
+
+// Value is what the actor has published, with what was added since; false if that can
+// only be learned by a message.
+func (m *Mailbox) Value() (int64, bool) {
+	value, ok := m.fast.tell()
+	if ok {
+		m.use()
+	}
+	return value, ok
+}
+
+// AddAndTell is Add of an increment whose sender learns what it comes to; false if that
+// takes a message.
+func (m *Mailbox) AddAndTell(n int64) (int64, bool) {
+	if n == 0 { // it would leave no trace
+		return 0, false
+	}
+	value, ok := m.fast.addAndTell(n)
+	if ok {
+		m.use()
+	}
+	return value, ok
+}
+
+// Who learns that something was told.
+const (
+	BySweep = 1 << iota
+	ByRead
+	ByGather
+	byAll = 1<<iota - 1
+)
+
+func (m *Mailbox) use() {
+	if m.uses.Load() != byAll {
+		m.uses.Store(byAll)
+	}
+}
+
+// Used reports whether it has told something since the same was asked before.
+func (m *Mailbox) Used(by uint32) bool {
+	return m.uses.Load()&by != 0 && m.uses.And(^by)&by != 0
 }
 
 // Add enqueues an increment that nobody waits for. It folds into the one before.
@@ -118,9 +198,7 @@ func (m *Mailbox) Add(n int64) Offered {
 		m.push(&Increments{n})
 	}
 	if m.lazy && m.queued() == 0 {
-		if m.folding && m.sum > -adderLimit && m.sum < adderLimit {
-			m.fast.open()
-		}
+		m.reopen()
 		m.mu.Unlock()
 		return Taken
 	}
@@ -261,6 +339,9 @@ func (m *Mailbox) Close() {
 func (m *Mailbox) doze(sweeps uint8) bool {
 	m.lock()
 	defer m.mu.Unlock()
+	if m.Used(BySweep) {
+		m.idle = 0
+	}
 	m.idle = min(m.idle+1, sweeps)
 	return m.idle == sweeps
 }
@@ -366,6 +447,7 @@ func (m *Mailbox) run(budget int) {
 		message, system := m.next()
 		if message == nil {
 			m.running = false
+			m.reopen()
 			m.mu.Unlock()
 			return
 		}

@@ -290,3 +290,108 @@ func TestFifo_keepsOrder_andGivesMemoryBack(t *testing.T) {
 	require.Equal(t, next, want)
 	require.LessOrEqual(t, cap(q.items), 64)
 }
+
+// What an actor at rest has published callers are told, as long as that and what
+// they add is all there is to know.
+func TestMailbox_tellsWhatIsPublished(t *testing.T) {
+	t.Parallel()
+	type message struct {
+		publish, lazy bool
+		value         int64
+	}
+	var m *Mailbox
+	i := &invoker{}
+	i.handle = func(now any) {
+		_, told := m.Value()
+		require.False(t, told, "while the actor is at work")
+		switch now := now.(type) {
+		case message:
+			if m.Retract(); now.publish {
+				m.Publish(now.value)
+			}
+			m.SetLazy(now.lazy)
+		case string: // others add while it is at work
+			m.Publish(20)
+			require.Equal(t, Taken, m.Add(1))
+			_, told = m.Value()
+			require.False(t, told, "while the actor is at work")
+		case Folded:
+			m.Publish(m.value + m.Take())
+		}
+	}
+	m = openBox(i)
+	value := func(want int64, ok bool) {
+		t.Helper()
+		got, told := m.Value()
+		require.Equal(t, ok, told)
+		if ok {
+			require.Equal(t, want, got)
+		}
+	}
+	inc := func(n, want int64, ok bool) {
+		t.Helper()
+		got, told := m.AddAndTell(n)
+		require.Equal(t, ok, told)
+		if ok {
+			require.Equal(t, want, got)
+		}
+	}
+	m.Post(message{publish: true, value: 5})
+	value(5, true)
+	inc(1, 0, false) // nobody is coming to take it
+	value(5, true)
+	require.True(t, m.Used(BySweep) && m.Used(ByRead) && m.Used(ByGather))
+	require.False(t, m.Used(BySweep) || m.Used(ByRead) || m.Used(ByGather))
+
+	m.Post(message{publish: true, lazy: true, value: 5})
+	inc(2, 7, true)
+	inc(-9, -2, true)
+	inc(0, 0, false)
+	value(-2, true)
+	require.Equal(t, Taken, m.Add(4))
+	value(2, true)
+	require.False(t, m.Empty(func() bool { return true }), "it has increments")
+	require.Equal(t, Taken, m.Add(1))
+	value(3, true)
+	require.True(t, m.Used(ByGather))
+
+	m.Post(message{lazy: true})
+	value(0, false)
+	inc(1, 0, false)
+	require.EqualValues(t, []any{message{publish: true, value: 5}, message{publish: true, lazy: true, value: 5}, Folded{}, message{lazy: true}}, i.handled,
+		"nobody has woken it")
+
+	m.Post(message{publish: true, lazy: true, value: adderLimit - 2})
+	inc(1, adderLimit-1, true)
+	inc(1, 0, false)
+	m.Post(message{publish: true, lazy: true, value: adderLimit})
+	value(0, false)
+
+	m.Post(message{publish: true, lazy: true, value: 1})
+	m.Post("")
+	value(21, true)
+	m.Close()
+	value(0, false)
+	inc(1, 0, false)
+	m.Post(message{publish: true, lazy: true, value: 1})
+	value(0, false)
+}
+
+// An actor whose mailbox answers for it is not idle.
+func TestMailbox_thatTells_doesNotDoze(t *testing.T) {
+	t.Parallel()
+	i := &invoker{}
+	m := openBox(i)
+	for range 3 * sweeps {
+		m.Publish(1)
+		m.Post("")
+		require.False(t, m.doze(2))
+		m.lock()
+		m.reopen()
+		m.mu.Unlock()
+		_, ok := m.Value()
+		require.True(t, ok)
+		require.False(t, m.doze(2), "there was a reader")
+	}
+	require.True(t, m.doze(2))
+}

@@ -367,6 +367,27 @@ func TestCourses_ofAllThatRedisLoses(t *testing.T) {
 	})
 }
 
+// The counters vanish once, and once an answer is lost, perhaps that of the batch that
+// would have told: it tells when it is replayed.
+func TestCourses_ofALoss_andALostAnswer_areTold(t *testing.T) {
+	t.Parallel()
+	explore(t, func(c *chooser) {
+		w := newWorld(c, 2, []fakeredis.Fate{fakeredis.LoseReply}, []event{vanish})
+		one := w.add("a", &Book{}, 3)
+		w.run(t)
+		w.budget, one.todo = 0, 4
+		w.run(t)
+		lost := 0
+		for key := range one.told {
+			if n, _ := w.redis.Get(w.at.Name, key); n == 0 {
+				lost = 1
+			}
+		}
+		require.GreaterOrEqual(t, len(one.losses), lost, "%v", w.course)
+		require.LessOrEqual(t, len(one.losses), 2, "each loss once: %v", w.course)
+	})
+}
+
 // Redis loses something once: if what it lost had been acknowledged, the next batch
 // tells of it.
 func TestCourses_ofOneLoss_areTold(t *testing.T) {

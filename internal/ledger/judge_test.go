@@ -56,7 +56,7 @@ var (
 	errEnd = errors.New("so it ended")
 
 	opened   = redisio.Reply{Status: redisio.Opened}
-	applied  = redisio.Reply{Status: redisio.Done, Existed: true, Kept: true, Results: []verb.Result{{N: 1}}}
+	applied  = redisio.Reply{Status: redisio.Done, Existed: true, Before: true, Kept: true, Results: []verb.Result{{N: 1}}}
 	behind   = redisio.Reply{Status: redisio.Gap, Last: 1, Existed: true}
 	noLedger = redisio.Reply{Status: redisio.Gap, Last: redisio.NoLedger, Existed: true}
 	vanished = redisio.Reply{Status: redisio.Gap, Last: redisio.NoLedger}

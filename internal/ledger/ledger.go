@@ -101,9 +101,9 @@ type Batch struct {
 	ended   bool // verdict is that of the last attempt
 	verdict Verdict
 	sent    time.Time // the first attempt that may have been applied
-	seen    time.Time // this and the next are the book's, when the last attempt was made
-	ends    int64
-	full    error // what Redis said before it was asked to run it in spite of that
+	came    sight     // what the book knew when that was made
+	last    sight     // and when the last attempt was
+	full    error     // what Redis said before it was asked to run it in spite of that
 }
 
 // NewBatch makes the next batch of a lane that is free. Its operations are ops, or
@@ -172,11 +172,11 @@ func (b *Batch) Release() {
 // Sending notes that an attempt is about to be made.
 func (b *Batch) Sending() {
 	b.ended, b.verdict = false, Pending
-	b.seen, b.ends = b.book.seen, b.book.ends
-	b.Known = !b.seen.IsZero()
+	b.last = sight{b.book.seen, b.book.ends}
 	if !b.InDoubt {
-		b.sent = time.Now()
+		b.sent, b.came = time.Now(), b.last
 	}
+	b.Known = b.came.known() || b.last.known()
 }
 
 // Sent is when the first attempt was made that may have been applied: what the

@@ -420,3 +420,51 @@ func TestClone_takesALaneOfItsOwn(t *testing.T) {
 		require.NotEqual(t, p.lanes[0].id, clone.lanes[0].id)
 	})
 }
+
+// A Clear on purpose, a batch of which the answer is lost, and another one that sees
+// what that has made: the replay tells of no loss.
+func TestReplay_afterAClearOnPurpose_alarmsNobody(t *testing.T) {
+	t.Parallel()
+	for _, onPurpose := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			redis, at := fakeredis.New(), redisio.NewContainer("p", "lax_counter")
+			book := &Book{At: at, Lifetime: time.Hour}
+			send := func(b *Batch) Verdict {
+				for {
+					time.Sleep(time.Second)
+					b.Sending()
+					redis.Send(t.Context(), []*redisio.Call{&b.Call})
+					if v := b.Ended(); v != Again {
+						return v
+					}
+				}
+			}
+			inc := func() *Batch {
+				return book.NewBatch([]verb.Keyed{{Key: "a", Op: verb.Op{Kind: verb.Inc, N: 1}}}, nil, nil)
+			}
+			first := inc()
+			require.Equal(t, Done, send(first))
+			first.Release()
+			time.Sleep(time.Second)
+			redis.DropContainer(at.Name)
+			if onPurpose {
+				redis.Edit(func(now *fakeredis.State) { now.Marks[at.Name] = time.Now() })
+			}
+			doubted := inc()
+			redis.Fate = func(c *redisio.Call) fakeredis.Fate {
+				if c.Task == redisio.Apply && c.Nonce == doubted.Nonce {
+					return fakeredis.LoseReply
+				}
+				return fakeredis.Deliver
+			}
+			require.Equal(t, Keep, send(doubted))
+			redis.Fate = nil
+			second := inc()
+			require.Equal(t, Done, send(second))
+			require.Nil(t, second.Loss)
+			require.Equal(t, Done, send(doubted))
+			require.True(t, doubted.Replayed)
+			require.Equal(t, onPurpose, doubted.Loss == nil)
+		})
+	}
+}

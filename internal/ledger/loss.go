@@ -37,12 +37,25 @@ func (b *Batch) note() {
 	}
 }
 
+// sight is what a book knew of the container at some time.
+type sight struct {
+	seen time.Time
+	ends int64
+}
+
+func (s sight) known() bool { return !s.seen.IsZero() }
+
 // vanished reports whether the attempt shows that the container has vanished, which
 // nobody meant, and nobody has been told: the end of another batch that was under
-// way at the same time may have said so, or have emptied it.
+// way at the same time may have said so, or have emptied it. A replay may show that it
+// had before the batch came, which has made another.
 func (b *Batch) vanished() bool {
-	known := b.Replayed && b.Kept || b.ends == b.book.ends
-	return known && b.Vanished() && !b.onPurpose() && !b.expired()
+	from := b.last
+	if b.Replayed && !b.VanishedSince() {
+		from = b.came
+	}
+	told := !b.VanishedSince() && (from.ends != b.book.ends || !from.known())
+	return b.Vanished() && !told && !b.onPurpose(from) && !b.expired()
 }
 
 // expired reports whether the container may have come to its end: Redis's clock may be
@@ -60,10 +73,10 @@ func (k *Book) unsee() { k.seen, k.acked, k.ends = time.Time{}, 0, k.ends+1 }
 const clocks = 2 * time.Millisecond
 
 // onPurpose reports whether somebody has emptied the container since it was seen: by
-// what was known when the attempt was made, for others have ended since.
-func (b *Batch) onPurpose() bool {
-	seen := b.seen
-	if seen.IsZero() {
+// what was known when an attempt was made, for others have ended since.
+func (b *Batch) onPurpose(from sight) bool {
+	seen := from.seen
+	if !from.known() {
 		seen = b.sent
 	}
 	return b.Emptied && b.EmptiedAgo <= time.Since(seen)+clocks

@@ -365,6 +365,17 @@ func TestVanished_saysWhetherItWasOnPurpose(t *testing.T) {
 		replay := f.done(t, f.batch(2, op(verb.Clear, "", 0)))
 		require.True(t, replay.Replayed)
 		require.Equal(t, !onPurpose, replay.Vanished(), "when the batch was applied there was one")
+
+		// One that came when there was none, and made another.
+		require.NoError(t, f.admin.Del(f.ctx, f.at.Name).Err())
+		f.done(t, f.batch(3, inc("a", 1)))
+		for _, known := range []bool{false, true} {
+			replay = f.batch(3, inc("a", 1))
+			replay.Known = known
+			f.done(t, replay)
+			require.True(t, replay.Replayed && replay.Existed && !replay.Before)
+			require.Equal(t, known, replay.Vanished())
+		}
 	}
 }
 

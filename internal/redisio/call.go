@@ -51,6 +51,7 @@ type Call struct {
 	Gather func() []verb.Keyed
 	Claim  func() bool
 	fate   atomic.Int32
+	merged *verb.Merged // of Ops, as last written
 
 	Reply
 }
@@ -95,7 +96,8 @@ type Reply struct {
 	Replayed bool // Done by an earlier attempt
 	Repeated bool // somebody has sent the call several times at this attempt
 	Existed  bool // there was a container when the call came
-	Kept     bool // and when the batch had been applied
+	Before   bool // and when the batch came first
+	Kept     bool // and when it had been applied
 
 	Emptied    bool          // the container has vanished, and somebody emptied it on purpose,
 	EmptiedAgo time.Duration // so long ago
@@ -107,18 +109,22 @@ type Field struct {
 	verb.Result
 }
 
-// Vanished reports whether there was no container where one had been: when the
+// Vanished reports whether there was no container where one had been: since the
 // batch was applied that is replayed, or to the knowledge of who sent the call.
 func (c *Call) Vanished() bool {
 	switch {
-	case c.Existed || c.Status != Done && c.Status != Gap || !c.batch():
+	case !c.batch():
 		return false
-	case c.Replayed: // what it has emptied itself has not vanished
-		return c.Kept
+	case c.Status == Done:
+		return c.VanishedSince() || !c.Before && c.Known
 	default:
-		return c.Known
+		return c.Status == Gap && !c.Existed && c.Known
 	}
 }
+
+// VanishedSince reports whether there is no container where the batch that is replayed
+// had left one.
+func (c *Call) VanishedSince() bool { return c.Replayed && c.Kept && !c.Existed }
 
 // A call's fate: at first it is here.
 const (
@@ -211,6 +217,9 @@ func (c *Call) read(text string, room []verb.Result) (r Reply, err error) {
 	case c.batch() && tells && (status == 'A' || status == 'R' && c.Task == Apply):
 		r.Status, r.Replayed = Done, status == 'R'
 		c.readResults(&r, rest, room)
+		if !r.Replayed {
+			r.Before = r.Existed
+		}
 	default:
 		err = fmt.Errorf("%w: %.40q", verb.ErrMalformed, text)
 	}
@@ -233,6 +242,7 @@ func (c *Call) readFence(r *Reply, rest string, room []verb.Result) (err error) 
 		return fmt.Errorf("%w: %w", verb.ErrMalformed, err)
 	}
 	if r.Last == c.Seq && r.LastNonce == c.Nonce {
+		c.merge()
 		c.readResults(r, rest, room)
 	}
 	return nil
@@ -243,8 +253,8 @@ func (c *Call) readFence(r *Reply, rest string, room []verb.Result) (err error) 
 // the same for ever: the outcome of its operations stays unknown.
 func (c *Call) readResults(r *Reply, rest string, room []verb.Result) {
 	kept, results, _ := strings.Cut(rest, " ")
-	r.Kept = kept == "1"
-	parsed, err := verb.Parse(results, c.Ops, room)
+	r.Before, r.Kept = kept != "2" && kept != "3", kept == "1" || kept == "3"
+	parsed, err := verb.Parse(results, c.Ops, c.merged, room)
 	if err != nil {
 		parsed = room[:0]
 		for range c.Ops {

@@ -23,20 +23,23 @@ func TestRead_everyAnswer(t *testing.T) {
 		text string
 		want Reply
 	}{
-		{Apply, "A0 1 5", Reply{Status: Done, Kept: true, Results: five}},
-		{Apply, "A1 0 5", Reply{Status: Done, Existed: true, Results: five}},
-		{Apply, "R1 1 5", Reply{Status: Done, Existed: true, Kept: true, Replayed: true, Results: five}},
+		{Apply, "A0 3 5", Reply{Status: Done, Kept: true, Results: five}},
+		{Apply, "A1 0 5", Reply{Status: Done, Existed: true, Before: true, Results: five}},
+		{Apply, "R1 1 5", Reply{Status: Done, Existed: true, Before: true, Kept: true, Replayed: true, Results: five}},
+		{Apply, "R0 0 5", Reply{Status: Done, Before: true, Replayed: true, Results: five}},
+		{Apply, "R0 2 5", Reply{Status: Done, Replayed: true, Results: five}},
+		{Apply, "R1 3 5", Reply{Status: Done, Existed: true, Kept: true, Replayed: true, Results: five}},
 		{Apply, "G1 -", Reply{Status: Gap, Existed: true, Last: NoLedger}},
 		{Apply, "G0 0", Reply{Status: Gap}},
 		{Apply, "G0 9007199254740990", Reply{Status: Gap, Last: 9007199254740990}},
 		{Apply, "X1", Reply{Status: Conflict, Existed: true}},
-		{Bare, "A1 1 5", Reply{Status: Done, Existed: true, Kept: true, Results: five}},
+		{Bare, "A1 1 5", Reply{Status: Done, Existed: true, Before: true, Kept: true, Results: five}},
 		{Open, "O", Reply{Status: Opened}},
 		{Fence, "F- -", Reply{Status: Fenced, Last: NoLedger}},
 		{Fence, "F- 0 18446744073709551615", Reply{Status: Fenced, LastNonce: 18446744073709551615}},
 		{Fence, "F- 3 8 1 6", Reply{Status: Fenced, Last: 3, LastNonce: 8}},
 		{Fence, "F- 2 7 1 6", Reply{Status: Fenced, Last: 2, LastNonce: 7}},
-		{Fence, "F- 3 7 1 5", Reply{Status: Fenced, Last: 3, LastNonce: 7, Kept: true, Results: five}},
+		{Fence, "F- 3 7 1 5", Reply{Status: Fenced, Last: 3, LastNonce: 7, Before: true, Kept: true, Results: five}},
 	} {
 		got, err := aCall(row.task).read(row.text, nil)
 		require.NoError(t, err, row.text)
@@ -92,7 +95,7 @@ func TestScript_knowsEveryVerb(t *testing.T) {
 	for kind := verb.Get; kind <= verb.Apply; kind++ {
 		for _, n := range []int64{1, -1 << 63} {
 			o := verb.Keyed{Key: "a", Op: verb.Op{Kind: kind, N: n, If: verb.Cond{Cmp: verb.Eq}}, Tx: &verb.Tx{}}
-			args := verb.Append(nil, []verb.Keyed{{Op: verb.Op{Kind: verb.Clear}}, o}, 3) // not increments alone
+			args := verb.Append(nil, []verb.Keyed{{Op: verb.Op{Kind: verb.Clear}}, o}, nil, 3) // not increments alone
 			written[args[2].(string)] = true
 		}
 	}

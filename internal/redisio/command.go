@@ -96,10 +96,10 @@ func (c *command) Args() []any {
 		}
 		args = call.appendKeys(args, call.At.Ledger(call.Writer), mark)
 		args = append(args, wire{c, fmt.Append(nil, call.Seq)}, &call.Nonce, &call.Previous, call.lives())
-		args = verb.Append(args, call.Ops, onceKeys)
+		args = verb.Append(args, call.Ops, call.merge(), onceKeys)
 	case Bare:
 		args = append(call.appendKeys(args, "", ""), wire{c, []byte("bare")}, 0, 0, call.lives())
-		args = verb.Append(args, call.Ops, onceKeys)
+		args = verb.Append(args, call.Ops, call.merge(), onceKeys)
 	case Open:
 		args = append(args, head[2:]...)
 		args = append(args, wire{c, []byte("open")}, &call.Previous, 0, call.Lifetime.Milliseconds())
@@ -129,6 +129,12 @@ func (c *command) Args() []any {
 	}
 	c.args = args
 	return args
+}
+
+// merge says which of the operations travel together.
+func (c *Call) merge() *verb.Merged {
+	c.merged = verb.Merge(c.Ops)
+	return c.merged
 }
 
 // onceKeys is how many KEYS stand before the first once-key.

@@ -8,7 +8,7 @@ import (
 )
 
 // pairs is the code of the form for increments only: how many of them answer a
-// value, then field and number of each.
+// value, then field and number of each; see Merged for what may follow.
 const pairs = "+"
 
 // Append appends the script's arguments for the operations: how many they are,
@@ -16,7 +16,10 @@ const pairs = "+"
 // which must not change while the arguments are in use. Of the transactions among
 // them those with an ID have a once-key each, in their order, behind so many other
 // KEYS. It panics on a kind that is none: the callers have checked.
-func Append(args []any, ops []Keyed, keys int) []any {
+func Append(args []any, ops []Keyed, merged *Merged, keys int) []any {
+	if merged != nil {
+		return merged.append(args, ops)
+	}
 	args = append(args, len(ops))
 	if told, ok := increments(ops); ok {
 		args = append(args, pairs, told)
@@ -77,19 +80,25 @@ var ErrMalformed = errors.New("malformed reply of the batch script")
 
 // Parse appends the results that the script gave, one for each operation; the steps
 // of a transaction have theirs behind that of its head.
-func Parse(text string, ops []Keyed, results []Result) ([]Result, error) {
+func Parse(text string, ops []Keyed, merged *Merged, results []Result) (_ []Result, err error) {
 	told, ok := increments(ops)
 	if !ok {
 		told = len(ops)
 	}
-	for i := 0; i < told; i++ {
-		word, rest, _ := strings.Cut(text, " ")
-		if word == "" {
-			return nil, fmt.Errorf("%w: %d results for %d operations", ErrMalformed, i, told)
+	from, together := 0, 0
+	if merged != nil {
+		if results, text, err = merged.parse(text, results); err != nil {
+			return nil, err
+		}
+		from, together = told, told-len(merged.groups)
+	}
+	for i := from; i < told; i++ {
+		word, rest, err := cutResult(text, i, told)
+		if err != nil {
+			return nil, err
 		}
 		if ops[i].Kind == Apply {
 			steps := int(ops[i].N)
-			var err error
 			if results, err = parseOutcome(word, ops[i+1:i+1+steps], results); err != nil {
 				return nil, err
 			}
@@ -114,6 +123,7 @@ func Parse(text string, ops []Keyed, results []Result) ([]Result, error) {
 		}
 		place, what, _ := strings.Cut(word, "!")
 		at, err := strconv.Atoi(place)
+		at += together
 		if err != nil || at <= told || at > len(ops) || results[first+at-1].Err != nil {
 			return nil, fmt.Errorf("%w: %q after %d results, of %d operations", ErrMalformed, word, told, len(ops))
 		}
@@ -123,6 +133,14 @@ func Parse(text string, ops []Keyed, results []Result) ([]Result, error) {
 		return nil, fmt.Errorf("%w: more than %d results", ErrMalformed, len(ops))
 	}
 	return results, nil
+}
+
+// cutResult takes the next result off the text, that of the operation at i.
+func cutResult(text string, i, of int) (word, rest string, err error) {
+	if word, rest, _ = strings.Cut(text, " "); word == "" {
+		err = fmt.Errorf("%w: %d results for %d operations", ErrMalformed, i, of)
+	}
+	return word, rest, err
 }
 
 // noField is the script's word for a counter read that does not exist.

@@ -22,7 +22,7 @@ func silent(key string) Keyed { return Keyed{Key: key, Op: Op{Kind: Inc, N: 1}, 
 // written is what Append makes of operations, as text.
 func written(ops ...Keyed) string {
 	var words []string
-	for _, arg := range Append(nil, ops, 3) {
+	for _, arg := range Append(nil, ops, nil, 3) {
 		switch arg := arg.(type) {
 		case *string:
 			words = append(words, *arg)
@@ -106,11 +106,11 @@ func TestParse_refusesWhatItDoesNotKnow(t *testing.T) {
 		"1 x!O .":             {inc, silent("b")},
 		". .":                 {silent("a")},
 	} {
-		got, err := Parse(text, ops, nil)
+		got, err := Parse(text, ops, nil, nil)
 		require.ErrorIs(t, err, ErrMalformed, "%q", text)
 		require.Nil(t, got)
 	}
-	got, err := Parse("!Eno_permission", []Keyed{get}, nil)
+	got, err := Parse("!Eno_permission", []Keyed{get}, nil, nil)
 	require.NoError(t, err)
 	require.ErrorContains(t, got[0].Err, "no permission")
 	require.ErrorIs(t, got[0].Err, ErrNotApplied)
@@ -118,7 +118,7 @@ func TestParse_refusesWhatItDoesNotKnow(t *testing.T) {
 
 func TestParse_anUnreadValue_isUnknown_sinceItWasApplied(t *testing.T) {
 	t.Parallel()
-	got, err := Parse("!?no_permission 3", []Keyed{of(Inc), of(Get)}, nil)
+	got, err := Parse("!?no_permission 3", []Keyed{of(Inc), of(Get)}, nil, nil)
 	require.NoError(t, err)
 	require.ErrorIs(t, got[0].Err, ErrOutcomeUnknown)
 	require.NotErrorIs(t, got[0].Err, ErrNotApplied)
@@ -129,7 +129,7 @@ func TestParse_anUnreadValue_isUnknown_sinceItWasApplied(t *testing.T) {
 func TestParse_appendsToWhatIsThere(t *testing.T) {
 	t.Parallel()
 	room := make([]Result, 1, 3)
-	got, err := Parse("1 2!W .", []Keyed{of(Inc), silent("b")}, room)
+	got, err := Parse("1 2!W .", []Keyed{of(Inc), silent("b")}, nil, room)
 	require.NoError(t, err)
 	require.Equal(t, []Result{{}, {N: 1}, {Err: WrongType}}, got)
 	require.Same(t, &room[0], &got[0])
@@ -153,6 +153,10 @@ func resultWord(r Result, kind Kind) string {
 		return "!I"
 	case r.Err == WrongType:
 		return "!W"
+	case r.Err == Conflicts:
+		return "!C"
+	case errors.Is(r.Err, errBrokenOff):
+		return "!B"
 	case r.Err != nil:
 		if _, text, unread := strings.Cut(r.Err.Error(), "did not give the new value: "); unread {
 			return "!?" + strings.ReplaceAll(text, " ", "_")
@@ -204,7 +208,7 @@ func meaning(word string, kind Kind) (r Result, ok bool) {
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", "-", "- -", "1 - 5: -", "1", "0 5:8 5: !O !I !W", "-9223372036854775808 9223372036854775807:-9223372036854775808",
-		"9223372036854775808", "-9223372036854775809:", "!Eno_permission 1", "!", "!E", "!?", "!?x", "+1", "-0", "007:1", "1_0", "0x1:",
+		"9223372036854775808", "-9223372036854775809:", "!C !B 1", "!Eno_permission 1", "!", "!E", "!?", "!?x", "+1", "-0", "007:1", "1_0", "0x1:",
 		"1 ", " 1", "1  2", "1:2:3", ":", ":1", "--1", "1.5", "1e3", "nan", "\xff\x00", "１", "9007199254740993:9007199254740992",
 	} {
 		for _, mask := range []uint64{0, 0b10, 0b110, ^uint64(0)} {
@@ -236,7 +240,7 @@ func FuzzParse(f *testing.F) {
 		for i := 0; readable && i < len(ops); i++ {
 			_, readable = meaning(words[i], ops[i].Kind)
 		}
-		results, err := Parse(text, ops, nil)
+		results, err := Parse(text, ops, nil, nil)
 		require.Equal(t, readable, err == nil, "%v", err)
 		if !readable {
 			require.ErrorIs(t, err, ErrMalformed)
@@ -249,7 +253,7 @@ func FuzzParse(f *testing.F) {
 			require.NoError(t, err)
 			if r.Err != nil {
 				require.Equal(t, byte('!'), words[i][0])
-				require.Equal(t, strings.HasPrefix(words[i], "!?"), errors.Is(r.Err, ErrOutcomeUnknown))
+				require.Equal(t, strings.HasPrefix(words[i], "!?") || words[i] == "!B", errors.Is(r.Err, ErrOutcomeUnknown))
 				require.EqualError(t, again.Err, r.Err.Error(), "and back")
 				continue
 			}
@@ -271,7 +275,7 @@ func FuzzParseSilent(f *testing.F) {
 		for i := range ops {
 			ops[i] = Keyed{Op: Op{Kind: Inc}, Silent: true}
 		}
-		results, err := Parse(text, ops, nil)
+		results, err := Parse(text, ops, nil, nil)
 		if err != nil {
 			require.ErrorIs(t, err, ErrMalformed)
 			require.Nil(t, results)

@@ -20,11 +20,17 @@ type Tx struct {
 // Transaction returns the operations of a transaction: its head, and the steps. Their
 // kinds are those of single counters.
 func Transaction(id string, keep time.Duration, steps []Keyed) []Keyed {
-	tx := &Tx{ID: id, Keep: keep.Milliseconds(), Digest: digest(steps)}
+	tx := &Tx{ID: id, Keep: keep.Milliseconds(), Digest: noDigest}
+	if id != "" {
+		tx.Digest = digest(steps)
+	}
 	return append([]Keyed{{Op: Op{Kind: Apply, N: int64(len(steps))}, Tx: tx}}, steps...)
 }
 
 func head(args []any, o *Keyed) []any { return append(args, o.Tx.Digest, o.Tx.Keep, &o.N) }
+
+// noDigest is that of a transaction that is not remembered.
+const noDigest = "0"
 
 // digestSize is how much of a SHA-256 is enough, in bytes.
 const digestSize = 16
@@ -33,7 +39,7 @@ const digestSize = 16
 // is a Dec by 5. Redis keeps it beside the outcome, so it must not change between
 // versions of the library.
 func digest(steps []Keyed) string {
-	hash := sha256.New()
+	var text []byte
 	for i := range steps {
 		for _, arg := range table[steps[i].Kind].write([]any{table[steps[i].Kind].code}, &steps[i]) {
 			var word string
@@ -47,10 +53,12 @@ func digest(steps []Keyed) string {
 			case *int64:
 				word = strconv.FormatInt(*arg, 10)
 			}
-			fmt.Fprintf(hash, "%d:%s", len(word), word) // the length keeps words apart
+			text = strconv.AppendInt(text, int64(len(word)), 10) // which keeps words apart
+			text = append(append(text, ':'), word...)
 		}
 	}
-	return hex.EncodeToString(hash.Sum(nil)[:digestSize])
+	hash := sha256.Sum256(text)
+	return hex.EncodeToString(hash[:digestSize])
 }
 
 // outcomeWords are the words of the steps of an outcome as the script writes it,

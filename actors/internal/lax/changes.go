@@ -96,6 +96,7 @@ func (k *key) onGather(s *slot) {
 		if k.flight == nil && len(k.dels()) == 0 && k.open.Kind != fold.Nothing {
 			s.mutation.Change, s.mutation.barrier = k.takeOpen()
 			k.takeOff(&s.mutation)
+			k.wanted = k.Box.Used(host.ByGather) || k.wanted
 			s.mutation.silent = k.known && !k.wanted && k.flown-k.seen < totalsEvery
 			k.wanted = false
 		} else {

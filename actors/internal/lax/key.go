@@ -32,6 +32,8 @@ import (
 //     the key park behind it.
 //   - The mailbox may keep increments to itself (lazy) just as long as a gather
 //     or a landing is on its way to the key.
+//   - Between two messages the mailbox may have the view: what it answers, the actor
+//     would have answered.
 //   - What a panic interrupts is taken up by onRestarting: current and serving
 //     say what it was.
 
@@ -53,7 +55,8 @@ type key struct {
 
 	listed  atomic.Uint64 // the coordinator's epoch when the key last became dirty
 	counted atomic.Bool   // it counts as pending: it has what Redis does not have
-	used    atomic.Bool   // a call was answered from the view since that was last asked
+	used    atomic.Bool   // the actor answered a call from the view since that was last asked
+	until   atomic.Int64  // to when the view that the mailbox has may be told, by the clock
 
 	flight *mutation        // frozen, at the coordinator
 	open   fold.Change      // nothing, or a change that later ones fold into
@@ -142,6 +145,7 @@ type nudge struct{}
 
 // Receive implements host.Receiver.
 func (k *key) Receive(message any) {
+	k.Box.Retract()
 	switch message := message.(type) {
 	case *request.Request:
 		k.onMessage(message)
@@ -174,6 +178,7 @@ func (k *key) Receive(message any) {
 		k.trim()
 	}
 	k.count()
+	k.publish()
 }
 
 // count has the key count as pending while it has changes that Redis does not have.

@@ -78,8 +78,23 @@ func (s *Space) Do(ctx context.Context, key string, o verb.Op) verb.Result {
 	if !o.Kind.Reads() && s.refuses(key) {
 		return verb.Result{Err: verb.NotApplied(verb.ErrOverloaded)}
 	}
+	if n, ok := s.Told(key, o.Kind, o.N); ok {
+		return resultOf(o, n)
+	}
 	return s.call(ctx, callOf(key, o))
 }
+
+// Told carries out an operation without waking its key's actor, and returns the value
+// that it leaves; false if it takes the actor.
+func (s *Space) Told(key string, kind verb.Kind, n int64) (int64, bool) {
+	if k, ok := s.keys.Find(key); ok {
+		return k.told(kind, n)
+	}
+	return 0, false
+}
+
+// resultOf is the result of an operation that was told the value it leaves.
+func resultOf(o verb.Op, n int64) verb.Result { return verb.Result{N: n, Applied: !o.Kind.Reads()} }
 
 // callOf is a call of which the key decides, but for a Del: that waits for Redis.
 func callOf(key string, o verb.Op) *request.Request {
@@ -125,6 +140,10 @@ func (s *Space) await(ctx context.Context, r *request.Request) verb.Result {
 func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 	calls, results := make([]*request.Request, len(ops)), make([]verb.Result, len(ops))
 	for i := range ops {
+		if n, ok := s.Told(ops[i].Key, ops[i].Kind, ops[i].N); ok {
+			results[i] = resultOf(ops[i].Op, n)
+			continue
+		}
 		r := callOf(ops[i].Key, ops[i].Op)
 		calls[i] = r
 		if !r.Op.Kind.Reads() && s.refuses(r.Key) {
@@ -134,7 +153,9 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 		}
 	}
 	for i, r := range calls {
-		results[i] = s.await(ctx, r)
+		if r != nil {
+			results[i] = s.await(ctx, r)
+		}
 	}
 	return results
 }

@@ -1,6 +1,8 @@
 package lax
 
 import (
+	"time"
+
 	"github.com/distkit/distkit-go/internal/fold"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -46,23 +48,55 @@ func (k *key) viewFromRemote() bool {
 // viewKnown reports whether there is a view to answer from.
 func (k *key) viewKnown() bool { return k.known || !k.viewFromRemote() }
 
-// fresh reports whether the view is young enough to answer from: AllowedLag
-// old, or, while a flush is under way, that old when it began. A key with
+// freshUntil is to when the view is young enough to answer from: until it is AllowedLag
+// old, or, while a flush is under way, if it was that old when it began. A key with
 // changes to flush is about to be refreshed by their result; the slack keeps
 // the timer's lateness from turning every flush into reads as well.
-func (k *key) fresh() bool {
+func (k *key) freshUntil() time.Duration {
 	allowed, slack := k.at.allowedLag, k.at.allowedLag/4
-	age := k.at.clock.Age(k.seen)
-	if limit := k.at.maxStaleness; limit > 0 && age > limit {
-		return false
-	}
+	until := k.seen + allowed
 	switch {
+	case !k.viewFromRemote():
+		return longest
+	case k.flight != nil && k.flown-k.seen <= allowed+slack:
+		until = longest
 	case k.flight != nil:
-		return k.flown-k.seen <= allowed+slack
+		return 0
 	case k.dirty:
-		return age <= allowed+slack
+		until += slack
+	}
+	if limit := k.at.maxStaleness; limit > 0 {
+		until = min(until, k.seen+limit)
+	}
+	return until
+}
+
+// fresh reports whether the view is young enough to answer from.
+func (k *key) fresh() bool { return k.at.clock.Now() <= k.freshUntil() }
+
+// publish lets callers have the view without waking the actor, if it would answer them
+// from it and do nothing else.
+func (k *key) publish() {
+	if k.viewKnown() && k.viewExists() && k.waiting() == 0 && (k.queues == nil || k.queues.refused == nil) {
+		k.until.Store(int64(k.freshUntil()))
+		k.Box.Publish(k.view())
+	}
+}
+
+// told carries out an operation of which the mailbox has the answer, and returns the
+// value that it leaves; false if it takes the actor. It is for callers.
+func (k *key) told(kind verb.Kind, n int64) (int64, bool) {
+	switch {
+	case int64(k.at.clock.Now()) > k.until.Load():
+		return 0, false
+	case kind == verb.Get:
+		return k.Box.Value()
+	case kind == verb.Inc:
+		return k.Box.AddAndTell(n)
+	case kind == verb.Dec:
+		return k.Box.AddAndTell(-n) // the least int64 is too much for the mailbox either way
 	default:
-		return age <= allowed
+		return 0, false
 	}
 }
 

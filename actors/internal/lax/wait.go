@@ -2,6 +2,7 @@ package lax
 
 import (
 	"github.com/distkit/distkit-go/actors/internal/refresh"
+	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
 )
@@ -39,7 +40,10 @@ func (k *key) Seen(answer *refresh.Answer, asked bool) {
 func (k *key) Proceed() { k.Box.Post(proceed{}) }
 
 // UsedSinceLastAsked implements refresh.Key.
-func (k *key) UsedSinceLastAsked() bool { return k.used.Swap(false) }
+func (k *key) UsedSinceLastAsked() bool {
+	told := k.Box.Used(host.ByRead)
+	return k.used.Swap(false) || told
+}
 
 // viewServes reports whether the view is fit to answer from. Where it is not, or
 // only because Redis is away, something that will refresh it is under way.

@@ -39,7 +39,7 @@ func newBatch(book *ledger.Book, observer host.Observer, taken []*request.Reques
 		return b
 	}
 	b.changes = book.NewBatch(nil, b.gather, b.claim)
-	if every(taken, func(k verb.Kind) bool { return k.Reads() || k.Frees() }) {
+	if every(taken, func(k verb.Kind) bool { return k.Reads() || k.Frees() || k == verb.Apply }) { // whose steps follow
 		b.changes.Light()
 	}
 	return b
