@@ -222,10 +222,15 @@ func (s *LaxShards) Add(key string, n int64) error {
 // Told carries out an operation of which it has the answer at hand, without a detour
 // too; false if it takes Do.
 func (s *LaxShards) Told(key string, kind verb.Kind, n int64) (int64, bool) {
-	if m := s.only.Load(); m != nil {
-		return m.Told(key, kind, n)
+	m := s.only.Load()
+	if m == nil {
+		at := s.of(key).mode.Load()
+		if at == nil {
+			return 0, false
+		}
+		m = (*at).(*lax.Space)
 	}
-	return 0, false
+	return m.Told(key, kind, n)
 }
 
 // View returns what a key knows. It waits, within ctx, only for the first read of a

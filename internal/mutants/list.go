@@ -675,7 +675,7 @@ var mutants = []mutant{
 		"	if left > 0 {", "	if left < 0 {",
 		inRoot, "TestReshard_isExact"},
 	{"leave outcomes of transactions behind", "internal/reshard/container.go",
-		"			pipe.SetNX(ctx, at.Once(id), text, left)\n", "			_, _, _ = at, text, left\n",
+		"			pipe.SetNX(ctx, at.Once(id), text, left)\n", "			_, _, _, _ = at, text, left, id\n",
 		inRoot, "TestReshard_isExact"},
 	{"go on when another Reshard has begun", "internal/reshard/reshard.go",
 		"	if now != m.mark {", "	if now != m.mark && m.To < 0 {",
