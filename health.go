@@ -50,7 +50,7 @@ type Stats struct {
 	Pending, MaxPending int
 }
 
-// CounterStats is one kind of counters at a moment.
+// CounterStats is one kind of counters at a moment, those of windows left out.
 type CounterStats struct {
 	// Resident is how many counters are in memory.
 	Resident int
@@ -61,6 +61,11 @@ type CounterStats struct {
 	Failing error
 	// FailingSince is when that began; zero while Redis answers.
 	FailingSince time.Time
+	// Oldest is when the oldest lax change was made that is not in Redis; zero if there is
+	// none, and for strict counters.
+	Oldest time.Time
+	// Activations and Passivations are how often a counter came to memory, and left it.
+	Activations, Passivations int64
 }
 
 // Stats returns what is in memory, pending, queued and failing. It costs no I/O.
@@ -74,7 +79,7 @@ func (s *System) Stats() Stats {
 }
 
 func counterStats(s request.Stats) CounterStats {
-	stats := CounterStats{Resident: s.Resident, Queued: s.Queued, Failing: s.Failing}
+	stats := CounterStats{Resident: s.Resident, Queued: s.Queued, Failing: s.Failing, Oldest: s.Oldest, Activations: s.Woken, Passivations: s.Slept}
 	if s.Failing != nil {
 		stats.FailingSince = s.Since
 	}

@@ -82,7 +82,12 @@ func (c *StrictCounter) Apply(ctx context.Context, tx Tx) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	var probing *probing
+	if c.probed() {
+		ctx, probing = c.system.begin(ctx, Call{Kind: c.kind, Operation: operation(verb.Apply, false), Size: len(steps)})
+	}
 	results, err := c.transactions.Apply(ctx, verb.Transaction(tx.ID, tx.Keep, steps))
+	probing.end(err == nil && results[0].Applied, err)
 	if err != nil {
 		return Outcome{}, ofTx(tx.ID, err)
 	}
@@ -116,7 +121,12 @@ func (c *StrictCounter) Outcome(ctx context.Context, id string) (Outcome, bool, 
 	if err != nil {
 		return Outcome{}, false, err
 	}
+	var probing *probing
+	if c.probed() {
+		ctx, probing = c.system.begin(ctx, Call{Kind: c.kind, Operation: operation(verb.Recall, false), Size: 1})
+	}
 	results, err := c.transactions.Recall(ctx, id)
+	probing.end(true, err)
 	if err != nil || !results[0].Replayed {
 		return Outcome{}, false, ofTx(id, err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/trace"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -31,7 +32,8 @@ type Config struct {
 	Container    *redisio.Container
 	Name         string // of the space; its actors' names start with it
 	Observer     host.Observer
-	Lifetime     time.Duration // of ledgers
+	Watcher      *trace.Watcher // or nil
+	Lifetime     time.Duration  // of ledgers
 	AllowedLag   time.Duration
 	RefreshWait  time.Duration
 	MaxStaleness time.Duration // 0: unlimited
@@ -54,7 +56,7 @@ type Space struct {
 // New returns a space of which nothing lives yet.
 func New(cfg Config) *Space {
 	c := &coordinator{
-		redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
+		redis: cfg.Redis, observer: cfg.Observer, watcher: cfg.Watcher, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
 		allowedLag: min(cfg.AllowedLag, longest), maxStaleness: cfg.MaxStaleness, pending: cfg.Pending,
 		book:  ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
 		epoch: 1, since: 1, // a key never listed has 0
@@ -205,9 +207,15 @@ func (s *Space) Health(ctx context.Context) error {
 
 // Stats is what there is of the space.
 func (s *Space) Stats() request.Stats {
+	stats := request.Stats{Resident: s.keys.Size()}
+	stats.Woken, stats.Slept = s.keys.Moves()
 	s.at.mu.Lock()
 	defer s.at.mu.Unlock()
-	return request.Stats{Resident: s.keys.Size(), Queued: len(s.at.dirty), Failing: s.at.trouble, Since: s.at.troubled}
+	stats.Queued, stats.Failing, stats.Since = len(s.at.dirty), s.at.trouble, s.at.troubled
+	if stats.Oldest = s.at.oldest; stats.Oldest.IsZero() {
+		stats.Oldest = s.at.dirtied
+	}
+	return stats
 }
 
 // View returns what a key knows. It waits, within ctx, only for the first read of a
