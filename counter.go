@@ -240,7 +240,25 @@ func (c *counter) ready(ctx context.Context, keys ...Key) error {
 	return nil
 }
 
+// probed reports whether a Probe is to be told of calls.
+func (c *counter) probed() bool { return c != nil && c.system != nil && c.system.probe != nil }
+
 func (c *counter) do(ctx context.Context, key Key, o verb.Op) (verb.Result, error) {
+	if c.probed() {
+		return c.doProbed(ctx, key, o, operation(o.Kind, false))
+	}
+	return c.carryOut(ctx, key, o)
+}
+
+// doProbed is do where there is a Probe.
+func (c *counter) doProbed(ctx context.Context, key Key, o verb.Op, name string) (verb.Result, error) {
+	ctx, probing := c.system.begin(ctx, Call{c.kind, name, key, 1})
+	r, err := c.carryOut(ctx, key, o)
+	probing.end(r.Applied || !o.Kind.Conditional(), err)
+	return r, err
+}
+
+func (c *counter) carryOut(ctx context.Context, key Key, o verb.Op) (verb.Result, error) {
 	if err := c.ready(ctx, key); err != nil {
 		return verb.Result{}, err
 	}
@@ -271,7 +289,13 @@ func (c *counter) Get(ctx context.Context, key Key) (int64, error) {
 
 // Lookup implements Counter.
 func (c *counter) Lookup(ctx context.Context, key Key) (n int64, ok bool, err error) {
-	r, err := c.do(ctx, key, verb.Op{Kind: verb.Get})
+	get := verb.Op{Kind: verb.Get}
+	var r verb.Result
+	if c.probed() {
+		r, err = c.doProbed(ctx, key, get, "lookup")
+	} else {
+		r, err = c.carryOut(ctx, key, get)
+	}
 	return r.N, err == nil && !r.Absent, err
 }
 
@@ -292,7 +316,13 @@ func (c *counter) Clear(ctx context.Context) error {
 	if err := c.ready(ctx); err != nil {
 		return err
 	}
-	return c.space.Clear(ctx)
+	if !c.probed() {
+		return c.space.Clear(ctx)
+	}
+	ctx, probing := c.system.begin(ctx, Call{Kind: c.kind, Operation: operation(verb.Clear, false), Size: 1})
+	err := c.space.Clear(ctx)
+	probing.end(true, err)
+	return err
 }
 
 // IncIf implements Counter.
@@ -374,8 +404,21 @@ func valueOf(r verb.Result) int64 { return r.N }
 
 // batch carries out a batch call and makes its results.
 func batch[T any](ctx context.Context, c *counter, ops []verb.Keyed, from func(verb.Result) T) ([]T, error) {
+	if !c.probed() || len(ops) == 0 {
+		out, _, err := carryOutAll(ctx, c, ops, from)
+		return out, err
+	}
+	kind := ops[0].Kind
+	ctx, probing := c.system.begin(ctx, Call{Kind: c.kind, Operation: operation(kind, true), Size: len(ops)})
+	out, applied, err := carryOutAll(ctx, c, ops, from)
+	probing.end(applied || kind.Reads(), err)
+	return out, err
+}
+
+// carryOutAll is batch, and reports whether any operation has changed its counter.
+func carryOutAll[T any](ctx context.Context, c *counter, ops []verb.Keyed, from func(verb.Result) T) (out []T, applied bool, err error) {
 	if err := c.ready(ctx); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for i, o := range ops {
 		err := Key{o.Key}.check()
@@ -383,15 +426,15 @@ func batch[T any](ctx context.Context, c *counter, ops []verb.Keyed, from func(v
 			err = Cond{o.If}.check()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("operation %d: %w", i, err)
+			return nil, false, fmt.Errorf("operation %d: %w", i, err)
 		}
 	}
-	out := make([]T, len(ops))
+	out = make([]T, len(ops))
 	if len(ops) == 0 {
-		return out, nil
+		return out, false, nil
 	}
 	results := c.space.DoAll(ctx, ops)
-	failed, applied := false, false
+	failed := false
 	errs := make([]error, len(ops))
 	for i, r := range results {
 		if r.Err != nil {
@@ -404,7 +447,7 @@ func batch[T any](ctx context.Context, c *counter, ops []verb.Keyed, from func(v
 		applied = applied || r.Applied || !ops[i].Kind.Reads() && !ops[i].Kind.Conditional()
 	}
 	if failed {
-		return out, &BatchError{errs, applied}
+		return out, applied, &BatchError{errs, applied}
 	}
-	return out, nil
+	return out, applied, nil
 }

@@ -50,7 +50,7 @@ type Stats struct {
 	Pending, MaxPending int
 }
 
-// CounterStats is one kind of counters at a moment.
+// CounterStats is one kind of counters at a moment, those of windows left out.
 type CounterStats struct {
 	// Resident is how many counters are in memory.
 	Resident int
@@ -63,6 +63,11 @@ type CounterStats struct {
 	FailingSince time.Time
 	// FailingShards is on how many shards Redis fails; Failing is the one that began first.
 	FailingShards int
+	// Oldest is when the oldest lax change was made that is not in Redis; zero if there is
+	// none, and for strict counters.
+	Oldest time.Time
+	// Activations and Passivations are how often a counter came to memory, and left it.
+	Activations, Passivations int64
 }
 
 // Stats returns what is in memory, pending, queued and failing. It costs no I/O.
@@ -76,7 +81,7 @@ func (s *System) Stats() Stats {
 }
 
 func counterStats(s request.Stats, failing int) CounterStats {
-	stats := CounterStats{Resident: s.Resident, Queued: s.Queued, Failing: s.Failing, FailingShards: failing}
+	stats := CounterStats{Resident: s.Resident, Queued: s.Queued, Failing: s.Failing, FailingShards: failing, Oldest: s.Oldest, Activations: s.Woken, Passivations: s.Slept}
 	if s.Failing != nil {
 		stats.FailingSince = s.Since
 	}

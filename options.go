@@ -27,6 +27,7 @@ type options struct {
 	backoffMax   time.Duration
 	actorSystem  *actor.ActorSystem
 	logger       *slog.Logger
+	probe        *Probe // nil: none
 	errs         []error
 }
 

@@ -85,7 +85,11 @@ func (p PID) check() error {
 type counter struct {
 	system *System
 	space  space // nil for a System that NewSystem did not make
+	kind   string
 }
+
+// The kinds of counters.
+const strictKind, laxKind = "strict", "lax"
 
 // space is where counters are: a container, or the window of now.
 type space interface {

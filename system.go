@@ -21,6 +21,7 @@ type System struct {
 	strict      StrictCounter
 	lax         LaxCounter
 	events      *events
+	probe       *probe // nil: nobody is told
 	actorSystem *actor.ActorSystem
 	release     func() // lets go of the actor system
 }
@@ -51,7 +52,7 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("distkit: new system: %w", err)
 	}
-	s := &System{events: newEvents(o.logger), actorSystem: o.actorSystem, release: func() {}}
+	s := &System{events: newEvents(o.logger), probe: newProbe(o.probe), actorSystem: o.actorSystem, release: func() {}}
 	if s.actorSystem == nil {
 		s.actorSystem, s.release = shareActors(o.logger)
 	}
@@ -70,11 +71,12 @@ func NewSystem(client redis.UniversalClient, opts ...Option) (*System, error) {
 		BackoffMin:     o.backoffMin,
 		BackoffMax:     o.backoffMax,
 		Observer:       observer{s.events},
+		Watcher:        s.probe.watcher(),
 		Decode:         decode,
 		Encode:         func(key string, o verb.Op, r verb.Result) any { return encode(key, o, r) },
 	})
-	s.strict = StrictCounter{counter{s, s.engine.Strict()}, s.engine.Transactions()}
-	s.lax = LaxCounter{counter{s, s.engine.Lax()}, s.engine.Lax()}
+	s.strict = StrictCounter{counter{s, s.engine.Strict(), strictKind}, s.engine.Transactions()}
+	s.lax = LaxCounter{counter{s, s.engine.Lax(), laxKind}, s.engine.Lax()}
 	return s, nil
 }
 
@@ -106,7 +108,13 @@ func (s *System) Flush(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext
 	}
-	return unflushed(s.engine.Flush(ctx))
+	var probing *probing
+	if s.probe != nil {
+		ctx, probing = s.begin(ctx, Call{Kind: laxKind, Operation: "flush", Size: 1})
+	}
+	err := unflushed(s.engine.Flush(ctx))
+	probing.end(true, err)
+	return err
 }
 
 // Shutdown refuses new operations (ErrClosed), writes every lax change, waits
@@ -134,6 +142,7 @@ func (s *System) Shutdown(ctx context.Context) error {
 	defer cancel()
 	s.engine.AwaitReplies(delivered)
 	s.events.wait(delivered)
+	s.probe.wait(delivered)
 	s.release()
 	return err
 }

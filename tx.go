@@ -88,6 +88,16 @@ func (c *StrictCounter) Apply(ctx context.Context, tx Tx) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	if !c.probed() {
+		return c.apply(ctx, tx, steps)
+	}
+	ctx, probing := c.system.begin(ctx, Call{Kind: c.kind, Operation: operation(verb.Apply, false), Size: len(steps)})
+	out, err := c.apply(ctx, tx, steps)
+	probing.end(err == nil && out.Applied, err)
+	return out, err
+}
+
+func (c *StrictCounter) apply(ctx context.Context, tx Tx, steps []verb.Keyed) (Outcome, error) {
 	switch {
 	case tx.ID != "":
 	case len(steps) == 1:
@@ -153,7 +163,12 @@ func (c *StrictCounter) Outcome(ctx context.Context, id string) (Outcome, bool, 
 	if err != nil {
 		return Outcome{}, false, err
 	}
+	var probing *probing
+	if c.probed() {
+		ctx, probing = c.system.begin(ctx, Call{Kind: c.kind, Operation: operation(verb.Recall, false), Size: 1})
+	}
 	results, err := c.transactions.Recall(ctx, id)
+	probing.end(true, err)
 	if err != nil || !results[0].Replayed {
 		return Outcome{}, false, ofTx(id, err)
 	}

@@ -53,7 +53,7 @@ func (c *StrictCounter) Per(p Period, keep time.Duration) (*Windows, error) {
 		return nil, notApplied(ErrClosed)
 	}
 	e := c.system.engine
-	return newWindows(c.system, e.StrictWindow, e.StrictSeries, p, keep)
+	return newWindows(&c.counter, e.StrictWindow, e.StrictSeries, p, keep)
 }
 
 // Per is StrictCounter.Per for lax counters.
@@ -62,10 +62,10 @@ func (c *LaxCounter) Per(p Period, keep time.Duration) (*Windows, error) {
 		return nil, notApplied(ErrClosed)
 	}
 	e := c.system.engine
-	return newWindows(c.system, e.LaxWindow, e.LaxSeries, p, keep)
+	return newWindows(&c.counter, e.LaxWindow, e.LaxSeries, p, keep)
 }
 
-func newWindows(system *System, kind func(actors.Window) *actors.Shards,
+func newWindows(of *counter, kind func(actors.Window) *actors.Shards,
 	series func(context.Context, []actors.Window, string) ([]int64, error), p Period, keep time.Duration,
 ) (*Windows, error) {
 	if err := p.check(); err != nil {
@@ -75,7 +75,7 @@ func newWindows(system *System, kind func(actors.Window) *actors.Shards,
 		return nil, notApplied(fmt.Errorf("distkit: windows cannot be kept for %v; 0 or more is allowed", keep))
 	}
 	w := &Windows{kind: kind, series: series, period: p, keep: keep}
-	w.counter = counter{system, current{w}}
+	w.counter = counter{of.system, current{w}, of.kind}
 	return w, nil
 }
 
@@ -91,7 +91,7 @@ func (w *Windows) At(t time.Time) Counter {
 	if w == nil || w.space == nil {
 		return &counter{}
 	}
-	return &counter{w.system, w.kind(w.of(w.period.start(t)))}
+	return &counter{w.system, w.kind(w.of(w.period.start(t))), w.counter.kind}
 }
 
 // Add adds n to the counter in the window of now and waits for nothing, as

@@ -25,6 +25,7 @@ import (
 	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/trace"
 	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/redis/go-redis/v9"
 )
@@ -45,6 +46,7 @@ type Config struct {
 	BackoffMin     time.Duration
 	BackoffMax     time.Duration
 	Observer       host.Observer
+	Watcher        *trace.Watcher // nil: nobody watches
 
 	// Decode reads a message of Proto.Actor code; Encode makes the reply to it.
 	Decode func(message any) (verb.Op, error)
@@ -114,7 +116,7 @@ func (e *Engine) Lax() *LaxShards { return e.lax }
 func (e *Engine) newStrict(at *redisio.Container, name string) mode {
 	return strict.New(strict.Config{
 		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name),
-		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Replicas: e.cfg.Replicas, Pending: e.pending,
+		Observer: e.cfg.Observer, Watcher: e.cfg.Watcher, Lifetime: e.cfg.LedgerLifetime, Replicas: e.cfg.Replicas, Pending: e.pending,
 		Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 	})
 }
@@ -134,7 +136,7 @@ func (e *Engine) newLaxWindow(at *redisio.Container, name string) mode {
 func (e *Engine) newLaxSpace(at *redisio.Container, name string, begins bool) *lax.Space {
 	return lax.New(lax.Config{
 		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name), Begins: begins,
-		Observer: e.cfg.Observer, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
+		Observer: e.cfg.Observer, Watcher: e.cfg.Watcher, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 		AllowedLag: e.cfg.AllowedLag, RefreshWait: e.cfg.RefreshWait, MaxStaleness: e.cfg.MaxStaleness,
 	})
 }

@@ -195,6 +195,11 @@ func (s *Shards) Stats() (all request.Stats, failing int) {
 		of := space.Stats()
 		all.Resident += of.Resident
 		all.Queued += of.Queued
+		all.Woken += of.Woken
+		all.Slept += of.Slept
+		if all.Oldest.IsZero() || !of.Oldest.IsZero() && of.Oldest.Before(all.Oldest) {
+			all.Oldest = of.Oldest
+		}
 		if of.Failing == nil {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/puzpuzpuz/xsync/v4"
@@ -50,6 +51,8 @@ type Keyspace[C Cell] struct {
 
 	mu     sync.RWMutex // held for reading while a cell is made, held while one is put to sleep
 	closed bool         // no cell is made any more
+
+	awoken, slept atomic.Int64 // how often a key came to life, and was put to sleep
 
 	birth sync.Mutex
 	born  *Mailbox // of the actor being spawned; guarded by birth
@@ -114,6 +117,7 @@ func (k *Keyspace[C]) get(key string) (C, bool) {
 	}
 	c, fresh, ok := k.make(key)
 	if fresh {
+		k.awoken.Add(1)
 		c.Mailbox().open() // not under a lock: what others have sent by now is handled here
 		k.woken()
 	}
@@ -166,6 +170,7 @@ func (k *Keyspace[C]) sleep(key string, c C) {
 	if !k.closed && c.Mailbox().sleep(c.Quiet) {
 		c.Mailbox().PostSystemMessage(&actor.Stop{}) // runs here, to its end
 		k.cells.Delete(key)
+		k.slept.Add(1)
 	}
 }
 
@@ -177,6 +182,9 @@ func (k *Keyspace[C]) awaitSleep() {
 
 // Size is how many keys are in memory.
 func (k *Keyspace[C]) Size() int { return k.cells.Size() }
+
+// Moves is how often a key has come to life, and how often one was put to sleep.
+func (k *Keyspace[C]) Moves() (woken, slept int64) { return k.awoken.Load(), k.slept.Load() }
 
 // All returns every cell in memory.
 func (k *Keyspace[C]) All() []C {

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go/internal/limit"
+	"github.com/distkit/distkit-go/internal/trace"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -47,6 +48,7 @@ type Request struct {
 
 	View    *View          // where a View goes, for the Get that asks for one
 	Pending *limit.Pending // counts it until it is settled; nil if it does not count
+	Trip    *trace.Trip    // of a strict call that is watched, or nil
 	Turn    uint64         // its place among those that wait for the strict writer
 	Held    bool           // the engine may look at it after it is settled: not to be recycled
 	Local   bool           // claiming decides it: no Redis between

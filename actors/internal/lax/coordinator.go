@@ -14,6 +14,7 @@ import (
 	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/trace"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -40,6 +41,7 @@ type coordinator struct {
 	name     string // in events
 	redis    redisio.Sender
 	observer host.Observer
+	watcher  *trace.Watcher // or nil
 	failAt   host.FailPoint
 	risen    func()        // told when it comes to life
 	keys     func() []*key // every key in memory
@@ -54,6 +56,8 @@ type coordinator struct {
 
 	mu       sync.Mutex // guards the inbox: what keys and callers ask for
 	dirty    []*key
+	dirtied  time.Time      // when the first of dirty became so; zero while there is none
+	oldest   time.Time      // the same of what is in a flush: older; zero if nothing is
 	covers   barrier.Covers // Flushes that wait for what of dirty is there
 	epoch    uint64         // marks what comes into dirty: see cover
 	since    uint64         // the first epoch of what is in dirty
@@ -67,13 +71,14 @@ type coordinator struct {
 	idle     chan struct{} // closed when nothing is left to do; nil unless asked for
 
 	// The rest is the actor's.
-	rounds  []*round
-	flushed []*key         // of the flush under way: keys that are in no round yet
-	covered barrier.Covers // Flushes that wait for them
-	book    ledger.Book
-	outage  host.Outage
-	due     bool // the tick has come
-	tick    *time.Timer
+	rounds   []*round
+	flushing time.Time      // when the first of flushed became dirty
+	flushed  []*key         // of the flush under way: keys that are in no round yet
+	covered  barrier.Covers // Flushes that wait for them
+	book     ledger.Book
+	outage   host.Outage
+	due      bool // the tick has come
+	tick     *time.Timer
 }
 
 // urgentDel is a Del on its way from its key.
@@ -174,7 +179,9 @@ func (c *coordinator) nextRound() *round {
 		return nil
 	}
 	if wipes := c.takeWipes(); len(wipes) > 0 {
-		return newWipeRound(wipes, c.keys())
+		r := newWipeRound(wipes, c.keys())
+		r.begun = c.watcher.Begin()
+		return r
 	}
 	full := len(c.rounds) >= maxRounds
 	if len(c.wipes) > 0 || full && (len(c.dels) == 0 || len(c.rounds) > maxRounds) {
@@ -191,6 +198,10 @@ func (c *coordinator) nextRound() *round {
 	dels := c.dels[:min(len(c.dels), roundSize)]
 	dirty := c.flushed[:size]
 	r := newRound(dels, dirty)
+	r.begun = c.watcher.Begin()
+	if len(dirty) > 0 {
+		r.dirtied = c.flushing
+	}
 	covered := r.slots[len(dels):]
 	c.covered = c.covered.Take(len(covered), func(i int, b *barrier.Barrier) { covered[i].cover = b })
 	clear(dirty)
@@ -204,6 +215,8 @@ func (c *coordinator) nextRound() *round {
 // beginFlush takes what is dirty; mu is held.
 func (c *coordinator) beginFlush() {
 	c.flushed, c.dirty = c.dirty, nil
+	c.flushing, c.dirtied = c.dirtied, time.Time{}
+	c.age()
 	c.covered, c.covers = c.covers, nil
 	c.epoch++
 	c.since = c.epoch
@@ -211,6 +224,19 @@ func (c *coordinator) beginFlush() {
 	c.setHurry(false)
 	if len(c.flushed) > 0 {
 		c.startTick() // for what comes while this flush is under way
+	}
+}
+
+// age finds the oldest change in a flush; mu is held.
+func (c *coordinator) age() {
+	c.oldest = time.Time{}
+	if len(c.flushed) > 0 {
+		c.oldest = c.flushing
+	}
+	for _, r := range c.rounds { // the first has the oldest, unless it has Dels only
+		if !r.dirtied.IsZero() && (c.oldest.IsZero() || r.dirtied.Before(c.oldest)) {
+			c.oldest = r.dirtied
+		}
 	}
 }
 
@@ -284,6 +310,12 @@ func (c *coordinator) onGathered(r *round) {
 func (c *coordinator) finish(r *round) {
 	at := slices.Index(c.rounds, r)
 	c.rounds = slices.Delete(c.rounds, at, at+1)
+	c.mu.Lock()
+	c.age()
+	c.mu.Unlock()
+	if c.watcher != nil {
+		c.watcher.Rounded(r.told())
+	}
 	r.release()
 	c.step()
 }
@@ -300,6 +332,9 @@ func (c *coordinator) send(r *round) {
 	}
 	go func() {
 		defer c.actor.Post(returned{r}) // whatever a hook of the client does
+		if c.watcher != nil {
+			defer attempted(c.watcher, open, time.Now())
+		}
 		c.redis.Send(context.Background(), calls)
 	}()
 }

@@ -14,6 +14,9 @@ import (
 func (c *coordinator) markDirty(k *key, now bool) {
 	c.ask(func() {
 		k.listed.Store(c.epoch)
+		if len(c.dirty) == 0 {
+			c.dirtied = time.Now()
+		}
 		c.dirty = append(c.dirty, k)
 		if now {
 			c.setHurry(true)

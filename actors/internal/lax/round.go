@@ -10,6 +10,7 @@ import (
 	"github.com/distkit/distkit-go/internal/fold"
 	"github.com/distkit/distkit-go/internal/ledger"
 	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/trace"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -28,6 +29,9 @@ type round struct {
 	missing atomic.Int32       // keys that have not yet answered the gather
 	frozen  bool
 	calls   []*call
+
+	dirtied time.Time // when the first of its keys became dirty; zero if it has Dels only
+	begun   time.Time // for the watcher
 
 	inFlight bool
 	failing  bool   // the last attempt failed
@@ -132,6 +136,9 @@ type call struct {
 	slots  []*slot
 	frees  bool // somebody waits for it, and it is lost to nobody if Redis refuses it
 	landed bool
+
+	id       uint64 // for the watcher; 0 until its first attempt has ended
+	attempts int    // that have ended, for the watcher
 }
 
 type (
@@ -209,5 +216,28 @@ func (r *round) doubt(call *call) {
 		for i := range r.slots {
 			r.slots[i].mutation.ambiguous = true
 		}
+	}
+}
+
+// told is the round as the watcher is told of it.
+func (r *round) told() trace.Round {
+	return trace.Round{Keys: len(r.slots), Batches: len(r.calls), Start: r.begun, Duration: time.Since(r.begun)}
+}
+
+// kindName is what the watcher knows lax counters by, whatever shard they are on.
+const kindName = "lax"
+
+// attempted tells the watcher of an attempt at calls that has ended, on the goroutine
+// that made it.
+func attempted(watcher *trace.Watcher, calls []*call, start time.Time) {
+	took := time.Since(start)
+	for _, c := range calls {
+		if c.attempts++; c.id == 0 {
+			c.id = watcher.Number()
+		}
+		watcher.Attempted(trace.Attempt{
+			ID: c.id, Kind: kindName, Size: len(c.Ops), Number: c.attempts,
+			Resend: c.InDoubt, Class: c.Class, Status: c.Status, Err: c.Err, Start: start, Duration: took,
+		})
 	}
 }

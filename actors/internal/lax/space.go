@@ -21,6 +21,7 @@ import (
 	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/trace"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -32,7 +33,8 @@ type Config struct {
 	Name         string // of the space; its actors' names start with it
 	Writer       string // what events call its writer
 	Observer     host.Observer
-	Lifetime     time.Duration // of ledgers
+	Watcher      *trace.Watcher // or nil
+	Lifetime     time.Duration  // of ledgers
 	AllowedLag   time.Duration
 	RefreshWait  time.Duration
 	MaxStaleness time.Duration // 0: unlimited
@@ -55,7 +57,7 @@ type Space struct {
 // New returns a space of which nothing lives yet.
 func New(cfg Config) *Space {
 	c := &coordinator{
-		name: cfg.Writer, redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
+		name: cfg.Writer, redis: cfg.Redis, observer: cfg.Observer, watcher: cfg.Watcher, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
 		allowedLag: min(cfg.AllowedLag, longest), maxStaleness: cfg.MaxStaleness, pending: cfg.Pending,
 		book:  ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
 		epoch: 1, since: 1, // a key never listed has 0
@@ -209,9 +211,15 @@ func (s *Space) Health(ctx context.Context) error {
 
 // Stats is what there is of the space.
 func (s *Space) Stats() request.Stats {
+	stats := request.Stats{Resident: s.keys.Size()}
+	stats.Woken, stats.Slept = s.keys.Moves()
 	s.at.mu.Lock()
 	defer s.at.mu.Unlock()
-	return request.Stats{Resident: s.keys.Size(), Queued: len(s.at.dirty), Failing: s.at.trouble, Since: s.at.troubled}
+	stats.Queued, stats.Failing, stats.Since = len(s.at.dirty), s.at.trouble, s.at.troubled
+	if stats.Oldest = s.at.oldest; stats.Oldest.IsZero() {
+		stats.Oldest = s.at.dirtied
+	}
+	return stats
 }
 
 // View returns what a key knows. It waits, within ctx, only for the first read of a

@@ -2,11 +2,13 @@ package strict
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/distkit/distkit-go/internal/host"
 	"github.com/distkit/distkit-go/internal/ledger"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/trace"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -25,6 +27,9 @@ type batch struct {
 	delivered int                // chosen requests that have their results, and are no longer ours
 	answered  int                // results that those took
 	failing   bool               // all that are ours get an error, from the first to the last
+
+	id       uint64 // for the watcher; 0 where there is none
+	attempts int    // that have ended, for the watcher
 }
 
 // newBatch makes a batch of requests.
@@ -188,4 +193,36 @@ func (b *batch) report(r *request.Request, err error) {
 	if err != nil && !r.Answered() {
 		b.observer.MessageRefused(r.Key, err)
 	}
+}
+
+// board gives the batch a number, where somebody watches, and tells its calls.
+func (b *batch) board(watcher *trace.Watcher) {
+	if watcher == nil {
+		return
+	}
+	b.id = watcher.Number()
+	for _, r := range b.taken {
+		r.Trip.Board(b.id)
+	}
+}
+
+// kindName is what the watcher knows strict counters by, whatever shard they are on.
+const kindName = "strict"
+
+// attempted tells the watcher of an attempt that has ended, on the goroutine that made it.
+func (b *batch) attempted(watcher *trace.Watcher, start time.Time) {
+	b.attempts++
+	call := b.call()
+	told := trace.Attempt{
+		ID: b.id, Kind: kindName, Reads: b.reads != nil, Number: b.attempts,
+		Resend: b.changes != nil && b.changes.InDoubt, Class: call.Class, Status: call.Status, Err: call.Err,
+		Start: start, Duration: time.Since(start),
+	}
+	for _, r := range b.waiting() {
+		told.Size += r.Size()
+		if r.Trip != nil && r.Trip.Follow {
+			told.Calls = append(told.Calls, r.Trip.Context)
+		}
+	}
+	watcher.Attempted(told)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/distkit/distkit-go/internal/limit"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/trace"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -28,7 +29,8 @@ type Config struct {
 	Name      string // of the space; its actors' names start with it
 	Writer    string // what events call its writer
 	Observer  host.Observer
-	Lifetime  time.Duration // of ledgers
+	Watcher   *trace.Watcher // or nil
+	Lifetime  time.Duration  // of ledgers
 	Replicas  redisio.Replicas
 	Pending   *limit.Pending
 	Woken     func() // told when something comes to life that is to be swept
@@ -45,7 +47,7 @@ type Space struct {
 // New returns a space of which nothing lives yet.
 func New(cfg Config) *Space {
 	w := &writer{
-		name: cfg.Writer, redis: cfg.Redis, observer: cfg.Observer, failAt: cfg.FailAt, risen: cfg.Woken,
+		name: cfg.Writer, redis: cfg.Redis, observer: cfg.Observer, watcher: cfg.Watcher, failAt: cfg.FailAt, risen: cfg.Woken,
 		book: ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime, Replicas: cfg.Replicas},
 	}
 	w.actor = host.NewResident(cfg.Host, cfg.Name+"-writer", true, w)
@@ -57,6 +59,7 @@ func New(cfg Config) *Space {
 // Do carries out one operation and waits for its outcome within ctx.
 func (s *Space) Do(ctx context.Context, key string, o verb.Op) verb.Result {
 	r := request.Call(key, o)
+	r.Trip = trace.Of(ctx)
 	if !s.keys.Offer(key, r) {
 		r.Recycle()
 		return verb.Result{Err: verb.NotApplied(verb.ErrClosed)}
@@ -75,7 +78,7 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 	calls := make([]*request.Request, 0, len(ops)/maxOps+1)
 	for at := 0; at < len(ops); at += maxOps {
 		part := ops[at:min(at+maxOps, len(ops))]
-		calls = append(calls, s.offerParts(part, part))
+		calls = append(calls, s.offerParts(ctx, part, part))
 	}
 	for i, r := range calls {
 		part := results[i*maxOps : i*maxOps+len(r.Parts)]
@@ -90,8 +93,9 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 
 // offerParts sends one script call's worth of a batch through the keys of those of
 // its operations that have one.
-func (s *Space) offerParts(ops, keyed []verb.Keyed) *request.Request {
+func (s *Space) offerParts(ctx context.Context, ops, keyed []verb.Keyed) *request.Request {
 	r := request.Batch(ops, len(keyed))
+	r.Trip = trace.Of(ctx)
 	for i := range keyed {
 		if !s.keys.Offer(keyed[i].Key, r) {
 			r.Fail(verb.NotApplied(verb.ErrClosed)) // it can no longer reach the writer
@@ -104,7 +108,7 @@ func (s *Space) offerParts(ops, keyed []verb.Keyed) *request.Request {
 
 // Apply carries out the operations of a transaction, and returns their results.
 func (s *Space) Apply(ctx context.Context, ops []verb.Keyed) ([]verb.Result, error) {
-	r := s.offerParts(ops, ops[1:]) // all but the head have a key
+	r := s.offerParts(ctx, ops, ops[1:]) // all but the head have a key
 	if result, _ := r.Await(ctx, s.writer.lastTrouble); result.Err != nil {
 		return nil, result.Err
 	}
@@ -116,6 +120,7 @@ func (s *Space) Apply(ctx context.Context, ops []verb.Keyed) ([]verb.Result, err
 // writer, so that it comes after what that has under way, a batch in doubt included.
 func (s *Space) Recall(ctx context.Context, id string) ([]verb.Result, error) {
 	r := request.Batch([]verb.Keyed{{Op: verb.Op{Kind: verb.Recall}, Tx: &verb.Tx{ID: id}}}, 0)
+	r.Trip = trace.Of(ctx)
 	s.writer.forward(r)
 	if result, _ := r.Await(ctx, s.writer.lastTrouble); result.Err != nil {
 		return nil, result.Err
@@ -161,9 +166,12 @@ func (s *Space) Health(ctx context.Context) error {
 
 // Stats is what there is of the space.
 func (s *Space) Stats() request.Stats {
+	stats := request.Stats{Resident: s.keys.Size()}
+	stats.Woken, stats.Slept = s.keys.Moves()
 	s.writer.mu.Lock()
 	defer s.writer.mu.Unlock()
-	return request.Stats{Resident: s.keys.Size(), Queued: s.writer.queue.len(), Failing: s.writer.trouble, Since: s.writer.since}
+	stats.Queued, stats.Failing, stats.Since = s.writer.queue.len(), s.writer.trouble, s.writer.since
+	return stats
 }
 
 // Clear deletes every counter. It goes to the writer through the actors that have
@@ -176,6 +184,7 @@ func (s *Space) Clear(ctx context.Context) error {
 		}
 	}
 	r := request.Batch([]verb.Keyed{{Op: verb.Op{Kind: verb.Clear}}}, len(busy))
+	r.Trip = trace.Of(ctx)
 	s.clearThrough(busy, r)
 	if result, _ := r.Await(ctx, s.writer.lastTrouble); result.Err != nil {
 		return result.Err

@@ -10,6 +10,7 @@ import (
 	"github.com/distkit/distkit-go/internal/ledger"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/request"
+	"github.com/distkit/distkit-go/internal/trace"
 	"github.com/distkit/distkit-go/internal/verb"
 )
 
@@ -42,6 +43,7 @@ type writer struct {
 	name     string // in events
 	redis    redisio.Sender
 	observer host.Observer
+	watcher  *trace.Watcher // or nil
 	failAt   host.FailPoint
 	risen    func() // told when it comes to life
 
@@ -200,6 +202,7 @@ func (w *writer) load() {
 	defer w.mu.Unlock()
 	if taken := w.queue.take(maxOps); len(taken) > 0 {
 		w.batch, w.busy = newBatch(&w.book, w.observer, taken), true
+		w.batch.board(w.watcher)
 	}
 }
 
@@ -236,6 +239,9 @@ func (w *writer) sendAll(outbox <-chan *batch) {
 
 func (w *writer) attempt(b *batch) {
 	defer w.actor.Post(returned{b})
+	if w.watcher != nil {
+		defer b.attempted(w.watcher, time.Now())
+	}
 	w.redis.Send(context.Background(), []*redisio.Call{b.call()})
 }
 
