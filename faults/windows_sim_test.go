@@ -200,7 +200,7 @@ func (m *month) lifetimes() map[string]time.Duration {
 	for keys.Next(context.Background()) {
 		left, err := m.client.PTTL(context.Background(), keys.Val()).Result()
 		require.NoError(m, err)
-		if left != -2 { // it has expired meanwhile
+		if left != -2 && keys.Val() != m.prefix+":layout" { // it has expired meanwhile; the layout stays
 			lives[keys.Val()] = left
 		}
 	}
