@@ -474,7 +474,7 @@ var mutants = []mutant{
 		"	if b.call().Class == redisio.Moving {\n		waiting = b.refuseRemembered(waiting)\n	}\n", "",
 		inRoot, "TestCluster_slotOnItsWay"},
 	{"let a transaction pass what was sent to its keys", "actors/internal/strict/space.go",
-		"s.offerParts(ops, ops[1:])", "s.offerParts(ops, nil)",
+		"s.offerParts(ctx, ops, ops[1:])", "s.offerParts(ctx, ops, nil)",
 		inActors, "TestTx_comesAfter"},
 
 	// Where actors live.
