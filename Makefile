@@ -54,6 +54,10 @@ $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv $(CURDIR)/.tools/golangci-lint $@
 
+.PHONY: vulns
+vulns: ## Look for known vulnerabilities in what the modules call
+	scripts/vulns
+
 .PHONY: cover
 cover: ## Print how much of the library's packages all tests cover
 	scripts/with-redis scripts/cover $(GOTESTFLAGS)

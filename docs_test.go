@@ -162,6 +162,25 @@ func anchor(title string) string {
 	return strings.ReplaceAll(kept, " ", "-")
 }
 
+// docs/DEPENDENCIES.md tells of each module in go.mod, in its version, and of no other.
+func TestDocs_dependenciesAreThoseOfGoMod(t *testing.T) {
+	t.Parallel()
+	modules := map[string]string{}
+	for _, line := range regexp.MustCompile(`(?m)^\t(\S+) (v\S+)`).FindAllStringSubmatch(read(t, "go.mod"), -1) {
+		modules[line[1]] = line[2]
+	}
+	require.Contains(t, modules, "github.com/redis/go-redis/v9", "the test does not see go.mod")
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\S+)` \\| (?:(v\\S+), )?([0-9-]+)").FindAllStringSubmatch(read(t, "docs/DEPENDENCIES.md"), -1) {
+		require.Contains(t, modules, row[1], "docs/DEPENDENCIES.md has it")
+		if row[2] == "" { // no release: the date is that of the commit
+			row[2] = strings.ReplaceAll(row[3], "-", "")
+		}
+		require.Contains(t, modules[row[1]], row[2], "docs/DEPENDENCIES.md: %s", row[1])
+		delete(modules, row[1])
+	}
+	require.Empty(t, modules, "docs/DEPENDENCIES.md has to tell of them")
+}
+
 func read(t *testing.T, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
