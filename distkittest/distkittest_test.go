@@ -65,6 +65,26 @@ func TestLoseReply_isAppliedOnce(t *testing.T) {
 	}
 }
 
+// It is the reply to a batch that was carried out, and not to the opening of its ledger.
+func TestLoseReply_isOfABatch(t *testing.T) {
+	t.Parallel()
+	resent := make(chan distkit.Batch, 10)
+	system := distkittest.New(t, distkit.WithProbe(distkit.Probe{Batch: func(b distkit.Batch) {
+		if b.Resend {
+			resent <- b
+		}
+	}}))
+	system.LoseReply()
+	_, err := system.Strict().Inc(t.Context(), keyA, 5)
+	require.NoError(t, err)
+	select {
+	case b := <-resent:
+		require.Equal(t, distkit.BatchAnswered, b.End)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "no batch was sent again")
+	}
+}
+
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	system := distkittest.New(t)

@@ -235,7 +235,7 @@ func (m *migrator) print(cmd *cobra.Command) error {
 	if r.DryRun {
 		verb = "would move"
 	}
-	t.add(fmt.Sprintf("%s %d strings to %s counters under %q", verb, r.Moved, m.of.kind, m.of.prefix))
+	t.add(fmt.Sprintf("%s %s to %s counters under %q", verb, stringsOf(r.Moved), m.of.kind, m.of.prefix))
 	for i, left := range r.Left {
 		if i == 20 {
 			t.add(fmt.Sprintf("and %d more stay; -o json names up to %d", r.LeftCount-20, maxLeft))
@@ -247,7 +247,15 @@ func (m *migrator) print(cmd *cobra.Command) error {
 		return err
 	}
 	if r.LeftCount > 0 {
-		return fmt.Errorf("%d strings stay", r.LeftCount)
+		return fmt.Errorf("%s left where they were", stringsOf(r.LeftCount))
 	}
 	return nil
+}
+
+// stringsOf counts strings.
+func stringsOf(n int64) string {
+	if n == 1 {
+		return "1 string"
+	}
+	return fmt.Sprintf("%d strings", n)
 }

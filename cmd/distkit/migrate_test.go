@@ -39,7 +39,7 @@ func TestMigrate_whatCannotBeMovedStays(t *testing.T) {
 	f.says("inc", "most")
 	var told migration
 	out, err := f.run("migrate", "--match", old+"*", "--strip", old, "-o", "json")
-	require.EqualError(t, err, "7 strings stay")
+	require.EqualError(t, err, "7 strings left where they were")
 	for _, why := range []string{"no whole number: seven", "no whole number: 007", "not an integer", "overflow", "layout of counters of another prefix", "it expires", "no string but a list"} {
 		require.Contains(t, out, why)
 	}

@@ -91,8 +91,10 @@ func span(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "?"
+	case d < 10*time.Millisecond:
+		return d.Round(time.Microsecond).String()
 	case d < time.Second:
-		return d.Round(time.Millisecond / 10).String()
+		return d.Round(time.Millisecond).String()
 	case d < 2*time.Minute:
 		return d.Round(time.Second).String()
 	case d < 48*time.Hour:

@@ -106,12 +106,13 @@ func (m mutant) try(ctx context.Context, dir string, limit time.Duration) (verdi
 
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	build := exec.CommandContext(ctx, "go", "vet", "-unreachable=false", "./"+filepath.Dir(m.file))
-	build.Dir = dir
+	module, pkg := moduleOf(dir, filepath.Dir(m.file))
+	build := exec.CommandContext(ctx, "go", "vet", "-unreachable=false", pkg)
+	build.Dir = filepath.Join(dir, module)
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("the mutant does not build: %s", output)
 	}
-	module, pkg := moduleOf(dir, m.pkg)
+	module, pkg = moduleOf(dir, m.pkg)
 	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout", limit.String(), "-run", m.run, "-v", pkg)
 	test.Dir = filepath.Join(dir, module)
 	test.Cancel = func() error { return test.Process.Signal(os.Interrupt) } // the tests stop what they started
@@ -129,9 +130,9 @@ func (m mutant) try(ctx context.Context, dir string, limit time.Duration) (verdi
 	}
 }
 
-// moduleOf splits a package's path in the project at the module that it is in: the
-// fault suite is one of its own. Its go.mod finds the library beside it in the copy
-// as in the project.
+// moduleOf splits a package's path in the project at the module that it is in: some
+// are of their own. Their go.mod finds the library beside them in the copy as in the
+// project.
 func moduleOf(dir, pkg string) (module, path string) {
 	for module = filepath.Clean(pkg); module != "."; module = filepath.Dir(module) {
 		if _, err := os.Stat(filepath.Join(dir, module, "go.mod")); err == nil {
