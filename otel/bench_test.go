@@ -15,7 +15,7 @@ import (
 )
 
 // BenchmarkInstruments measures strict increments at full load, of 1,024 callers, without
-// instruments, with metrics, with traces of which one in a hundred is sampled, and with all
+// instruments, with those of batches only, with all metrics, with traces of which one in a hundred is sampled, and with all
 // of them.
 func BenchmarkInstruments(b *testing.B) {
 	for _, with := range []struct {
@@ -23,6 +23,7 @@ func BenchmarkInstruments(b *testing.B) {
 		sampler sdktrace.Sampler
 	}{
 		{"nothing", nil},
+		{"without-calls", sdktrace.NeverSample()},
 		{"metrics", sdktrace.NeverSample()},
 		{"traces=1%", sdktrace.TraceIDRatioBased(0.01)},
 		{"traces=100%", sdktrace.AlwaysSample()},
@@ -36,7 +37,11 @@ func BenchmarkInstruments(b *testing.B) {
 			if with.sampler != nil {
 				meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
 				tracing := []distkitotel.Option{distkitotel.WithMeterProvider(meters), distkitotel.WithTracerProvider(noop.NewTracerProvider())}
-				if with.name != "metrics" {
+				switch with.name {
+				case "metrics":
+				case "without-calls":
+					tracing = append(tracing, distkitotel.WithoutCalls())
+				default:
 					tracing[1] = distkitotel.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSampler(with.sampler)))
 				}
 				var err error

@@ -22,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // Scope is the name of the instrumentation scope.
@@ -35,6 +36,7 @@ type config struct {
 	tracers    trace.TracerProvider
 	attributes []attribute.KeyValue
 	keys       bool
+	uncalled   bool
 }
 
 // WithMeterProvider sets where metrics go. Default: the global provider.
@@ -54,12 +56,18 @@ func WithAttributes(attributes ...attribute.KeyValue) Option {
 // which the key is. Default: neither is told. Keys often hold what belongs to users.
 func WithKeys() Option { return func(c *config) { c.keys = true } }
 
+// WithoutCalls leaves out calls: there is no distkit.operation.duration, and no span. What
+// is left, of batches, flushes, writers and counters, costs next to nothing at any load;
+// a call takes some 0.5 µs more to be measured.
+func WithoutCalls() Option { return func(c *config) { c.uncalled = true } }
+
 // Instruments are those of one System.
 type Instruments struct {
 	metrics
-	tracer trace.Tracer
-	own    []attribute.KeyValue // of WithAttributes
-	keys   bool
+	tracer   trace.Tracer         // nil: there are no spans
+	own      []attribute.KeyValue // of WithAttributes
+	keys     bool
+	uncalled bool
 }
 
 // New makes the instruments of a System. An error is of the meter provider's.
@@ -74,8 +82,10 @@ func New(opts ...Option) (*Instruments, error) {
 	if c.tracers == nil {
 		c.tracers = otel.GetTracerProvider()
 	}
-	i := &Instruments{own: c.attributes, keys: c.keys}
-	i.tracer = c.tracers.Tracer(Scope, trace.WithSchemaURL(semconv.SchemaURL))
+	i := &Instruments{own: c.attributes, keys: c.keys, uncalled: c.uncalled}
+	if _, none := c.tracers.(noop.TracerProvider); !none {
+		i.tracer = c.tracers.Tracer(Scope, trace.WithSchemaURL(semconv.SchemaURL))
+	}
 	if err := i.make(c.meters.Meter(Scope, metric.WithSchemaURL(semconv.SchemaURL))); err != nil {
 		return nil, fmt.Errorf("distkitotel: make instruments: %w", err)
 	}
@@ -85,7 +95,14 @@ func New(opts ...Option) (*Instruments, error) {
 
 // Probe is what distkit.WithProbe takes.
 func (i *Instruments) Probe() distkit.Probe {
-	return distkit.Probe{CallStart: i.callStart, CallEnd: i.callEnd, Batch: i.batch, Flush: i.flush, Dropped: i.dropped}
+	probe := distkit.Probe{Batch: i.batch, Flush: i.flush, Dropped: i.dropped}
+	if !i.uncalled {
+		probe.CallEnd = i.callEnd
+		if i.tracer != nil {
+			probe.CallStart = i.callStart
+		}
+	}
+	return probe
 }
 
 // Attributes of our own.

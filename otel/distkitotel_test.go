@@ -269,3 +269,13 @@ func value(span sdktrace.ReadOnlySpan, key attribute.Key) attribute.Value {
 	}
 	return attribute.Value{}
 }
+
+func TestWithoutCalls_leavesOnlyThemOut(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, distkitotel.WithoutCalls())
+	_, err := f.Strict().Inc(f.ctx, keyA, 1)
+	require.NoError(t, err)
+	f.eventually(t, func(m map[string]points) bool { return m["distkit.batch.size"].of(kind("strict")).count == 1 })
+	require.NotContains(t, f.collect(t), "distkit.operation.duration")
+	require.Empty(t, f.spans.Ended())
+}

@@ -41,8 +41,11 @@ func (i *Instruments) callEnd(ctx context.Context, call distkit.Call, end distki
 		options = kind.options(i.own)
 	}
 	i.calls.Record(ctx, end.Duration.Seconds(), options...)
+	if call.Kind != "strict" || i.tracer == nil {
+		return
+	}
 	span, ok := ctx.Value(spanKey{}).(trace.Span)
-	if call.Kind != "strict" || !ok {
+	if !ok {
 		return
 	}
 	span.SetAttributes(outcomeKey.String(end.Outcome.String()))
