@@ -38,7 +38,7 @@ type Probe struct {
 	// counters; not of the reads that keep lax views young.
 	Batch func(batch Batch)
 	// Flush is told of each round of the lax writer: 1,500 counters and as many Dels at
-	// most, in several batches. A large flush is several rounds, two of them at a time.
+	// most, in several batches. A large flush is several rounds, two of a shard at a time.
 	Flush func(round FlushRound)
 	// Dropped is told that n of what Batch and Flush should have been told is missing.
 	Dropped func(n int)

@@ -279,3 +279,26 @@ func TestWithoutCalls_leavesOnlyThemOut(t *testing.T) {
 	require.NotContains(t, f.collect(t), "distkit.operation.duration")
 	require.Empty(t, f.spans.Ended())
 }
+
+// The writers of shards count as their kind.
+func TestMetrics_ofShards(t *testing.T) {
+	t.Parallel()
+	f := newSharded(t, 2)
+	keys := []distkit.Key{keyA, keyB, distkit.MustKey("c"), distkit.MustKey("d"), distkit.MustKey("e")}
+	for _, key := range keys {
+		_, err := f.Strict().Inc(f.ctx, key, 1)
+		require.NoError(t, err)
+	}
+	f.line.Down(true)
+	f.line.Lose(100)
+	short, cancel := context.WithTimeout(f.ctx, 100*time.Millisecond)
+	defer cancel()
+	_, err := f.Strict().GetAll(short, keys...)
+	require.Error(t, err)
+	f.eventually(t, func(m map[string]points) bool {
+		return m["distkit.writer.failing.shards"].of(kind("strict")).value == 2 &&
+			m["distkit.writer.up"].of(kind("strict")).value == 0 &&
+			m["distkit.writer.restarts"].of(kind("strict")).value > 0
+	})
+	require.Len(t, f.collect(t)["distkit.writer.restarts"], 2)
+}

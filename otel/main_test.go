@@ -39,6 +39,11 @@ type fixture struct {
 
 func newFixture(t testing.TB, opts ...distkitotel.Option) *fixture {
 	t.Helper()
+	return newSharded(t, 1, opts...)
+}
+
+func newSharded(t testing.TB, shards int, opts ...distkitotel.Option) *fixture {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
 	f := &fixture{line: &redistest.Line{}, client: redistest.Client(t), reader: sdkmetric.NewManualReader(), spans: tracetest.NewSpanRecorder(), ctx: ctx}
@@ -51,7 +56,7 @@ func newFixture(t testing.TB, opts ...distkitotel.Option) *fixture {
 	require.NoError(t, err)
 	f.System, err = distkit.NewSystem(redistest.NewClient(t, f.line.Lead(*redistest.Options(t))),
 		distkit.WithPrefix(distkit.MustKey(f.prefix)), distkit.WithLogger(slog.New(slog.DiscardHandler)),
-		distkit.WithBackoff(time.Millisecond, 5*time.Millisecond), distkit.WithProbe(instruments.Probe()))
+		distkit.WithBackoff(time.Millisecond, 5*time.Millisecond), distkit.WithProbe(instruments.Probe()), distkit.WithShards(shards))
 	require.NoError(t, err)
 	f.stop, err = instruments.Observe(f.System)
 	require.NoError(t, err)

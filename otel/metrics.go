@@ -42,15 +42,16 @@ type metrics struct {
 	overloads       metric.Int64Counter
 	eventsDropped   metric.Int64Counter
 
-	up           metric.Int64ObservableGauge
-	failing      metric.Float64ObservableGauge
-	queued       metric.Int64ObservableUpDownCounter
-	pending      metric.Int64ObservableUpDownCounter
-	pendingLimit metric.Int64ObservableUpDownCounter
-	pendingAge   metric.Float64ObservableGauge
-	resident     metric.Int64ObservableUpDownCounter
-	activations  metric.Int64ObservableCounter
-	passivations metric.Int64ObservableCounter
+	up            metric.Int64ObservableGauge
+	failing       metric.Float64ObservableGauge
+	failingShards metric.Int64ObservableUpDownCounter
+	queued        metric.Int64ObservableUpDownCounter
+	pending       metric.Int64ObservableUpDownCounter
+	pendingLimit  metric.Int64ObservableUpDownCounter
+	pendingAge    metric.Float64ObservableGauge
+	resident      metric.Int64ObservableUpDownCounter
+	activations   metric.Int64ObservableCounter
+	passivations  metric.Int64ObservableCounter
 
 	meter metric.Meter
 	known map[callKind][]metric.RecordOption
@@ -108,9 +109,10 @@ func (m *metrics) make(meter metric.Meter) error {
 	m.eventsDropped = counter("distkit.event.dropped", "{event}", "Events that are missing in these metrics.")
 
 	var err error
-	m.up, err = meter.Int64ObservableGauge("distkit.writer.up", metric.WithUnit("{writer}"), metric.WithDescription("1 while Redis answers the writer, else 0."))
+	m.up, err = meter.Int64ObservableGauge("distkit.writer.up", metric.WithUnit("{writer}"), metric.WithDescription("1 while Redis answers the writer, on all shards, else 0."))
 	errs = append(errs, err)
 	m.failing = gauge("distkit.writer.failing.duration", "For how long the writer has failed; 0 while Redis answers.")
+	m.failingShards = number("distkit.writer.failing.shards", "{shard}", "Shards on which Redis fails.")
 	m.queued = number("distkit.queue.size", "{item}", "Strict calls that wait for a batch, lax counters that wait for a flush.")
 	m.pending = number("distkit.pending.size", "{item}", "Lax counters with changes that are not in Redis, and messages that nobody waits for.")
 	m.pendingLimit = number("distkit.pending.limit", "{item}", "The most that may be pending.")

@@ -3,9 +3,11 @@ package distkitotel
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 )
 
@@ -17,7 +19,7 @@ func (i *Instruments) Observe(system *distkit.System) (stop func(), err error) {
 			i.observe(o, system.Stats(), time.Now())
 			return nil
 		},
-		i.up, i.failing, i.queued, i.pending, i.pendingLimit, i.pendingAge, i.resident, i.activations, i.passivations)
+		i.up, i.failing, i.failingShards, i.queued, i.pending, i.pendingLimit, i.pendingAge, i.resident, i.activations, i.passivations)
 	if err != nil {
 		return nil, fmt.Errorf("distkitotel: observe the System: %w", err)
 	}
@@ -42,6 +44,7 @@ func (i *Instruments) observe(o metric.Observer, stats distkit.Stats, now time.T
 		}
 		o.ObserveInt64(i.up, up, by)
 		o.ObserveFloat64(i.failing, since(of.FailingSince, now), by)
+		o.ObserveInt64(i.failingShards, int64(of.FailingShards), by)
 		o.ObserveInt64(i.queued, int64(of.Queued), by)
 		o.ObserveInt64(i.resident, int64(of.Resident), by)
 		o.ObserveInt64(i.activations, of.Activations, by)
@@ -74,14 +77,21 @@ func (i *Instruments) zero() {
 	}
 }
 
+// kindOf is the kind of a writer, which may be one of a shard's: "strict#3". Which shard
+// the event in the log says.
+func kindOf(writer string) attribute.KeyValue {
+	kind, _, _ := strings.Cut(writer, "#")
+	return kindKey.String(kind)
+}
+
 func (i *Instruments) event(event distkit.Event) {
 	switch e := event.(type) {
 	case distkit.WriterFailed:
-		i.count(i.restarts, 1, kindKey.String(e.Writer))
+		i.count(i.restarts, 1, kindOf(e.Writer))
 	case distkit.WriterRecovered:
-		i.outageDuration.Record(context.Background(), e.Away.Seconds(), i.with(kindKey.String(e.Writer)))
+		i.outageDuration.Record(context.Background(), e.Away.Seconds(), i.with(kindOf(e.Writer)))
 	case distkit.DataLost:
-		i.count(i.lost, 1, kindKey.String(e.Writer), reasonKey.String(e.Reason.String()))
+		i.count(i.lost, 1, kindOf(e.Writer), reasonKey.String(e.Reason.String()))
 	case distkit.ChangeRefused:
 		i.count(i.changesRefused, 1)
 	case distkit.MessageRefused:
