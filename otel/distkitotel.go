@@ -58,7 +58,7 @@ func WithKeys() Option { return func(c *config) { c.keys = true } }
 
 // WithoutCalls leaves out calls: there is no distkit.operation.duration, and no span. What
 // is left, of batches, flushes, writers and counters, costs next to nothing at any load;
-// a call takes some 0.5 µs more to be measured.
+// a call takes some 0.4 µs more to be measured.
 func WithoutCalls() Option { return func(c *config) { c.uncalled = true } }
 
 // Instruments are those of one System.
