@@ -1,6 +1,8 @@
 // Command distkit looks after the counters of the library distkit in Redis.
 //
-//	distkit reshard --url redis://localhost:6379 --prefix app --shards 64
+//	distkit doctor --url redis://localhost:6379
+//	distkit ls --prefix app --kind lax
+//	distkit inc seats 5
 //
 // It is a module of its own: what it needs, users of the library do not get.
 package main
@@ -10,54 +12,47 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	logging.Disable() // what go-redis logs, errors say
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := root().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, "distkit: "+strings.TrimPrefix(err.Error(), "distkit: "))
 		os.Exit(1)
 	}
 }
 
-// server is the Redis that a command works on, by its flags.
-type server struct {
-	url     string
-	cluster bool
-}
-
 // root is the command with all of its own.
 func root() *cobra.Command {
-	of := &server{}
+	of := &settings{}
 	cmd := &cobra.Command{
-		Use:           "distkit",
-		Short:         "Look after counters in Redis",
+		Use:   "distkit",
+		Short: "Look after counters in Redis",
+		Long: `Look after counters in Redis.
+
+Keys that hold control characters are written, and may be given, as a Go string in
+double quotes: "a\x00b". A negative number comes behind "--": distkit inc seats -- -5`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.PersistentFlags().StringVar(&of.url, "url", "redis://localhost:6379", "the server, or with --cluster a node of it: redis[s]://user:password@host:port[?addr=host:port]")
-	cmd.PersistentFlags().BoolVar(&of.cluster, "cluster", false, "it is a Redis Cluster")
-	cmd.AddCommand(reshard(of))
-	return cmd
-}
-
-// client connects to the server.
-func (s *server) client() (redis.UniversalClient, error) {
-	if s.cluster {
-		options, err := redis.ParseClusterURL(s.url)
-		if err != nil {
-			return nil, err
+	of.flags(cmd)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if strings.Contains(err.Error(), "unknown shorthand flag") && strings.ContainsAny(err.Error(), "0123456789") {
+			return fmt.Errorf(`%w; a negative number comes behind "--": %s KEY -- -5`, err, cmd.CommandPath())
 		}
-		return redis.NewClusterClient(options), nil
-	}
-	options, err := redis.ParseURL(s.url)
-	if err != nil {
-		return nil, err
-	}
-	return redis.NewClient(options), nil
+		return fmt.Errorf("%w; see %s -h", err, cmd.CommandPath())
+	})
+	cmd.AddCommand(
+		list(of), get(of), set(of), inc(of), top(of), watch(of),
+		windows(of), ledgers(of), outcome(of),
+		doctor(of), migrate(of), reshard(of),
+	)
+	return cmd
 }

@@ -9,8 +9,7 @@ import (
 )
 
 // reshard is the command that moves counters to another number of shards.
-func reshard(of *server) *cobra.Command {
-	var prefix string
+func reshard(of *settings) *cobra.Command {
 	var shards int
 	cmd := &cobra.Command{
 		Use:   "reshard",
@@ -21,20 +20,16 @@ Shut all Systems of the prefix down first. Every counter keeps its value. If it
 is broken off, run it again: it goes on. Until it has ended, Systems are refused.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			key, err := distkit.ParseKey(prefix)
-			if err != nil {
-				return fmt.Errorf("--prefix: %w", err)
-			}
 			client, err := of.client()
 			if err != nil {
-				return fmt.Errorf("--url: %w", err)
+				return err
 			}
 			defer func() { err = firstOf(err, client.Close()) }()
 			start, told := time.Now(), time.Now()
 			report, err := distkit.Reshard(cmd.Context(), client, distkit.ReshardConfig{
-				Prefix: key, Shards: shards,
+				Prefix: distkit.MustKey(of.prefix), Shards: shards,
 				Progress: func(r distkit.ReshardReport) {
-					if time.Since(told) >= time.Second {
+					if terminal(cmd.ErrOrStderr()) && time.Since(told) >= time.Second {
 						told = time.Now()
 						fmt.Fprintf(cmd.ErrOrStderr(), "%v: %s\n", time.Since(start).Round(time.Second), counted(r))
 					}
@@ -43,11 +38,16 @@ is broken off, run it again: it goes on. Until it has ended, Systems are refused
 			if err != nil {
 				return fmt.Errorf("%w (so far: %s)", err, counted(report))
 			}
+			if of.output == "json" {
+				return printJSON(cmd.OutOrStdout(), map[string]any{
+					"from": report.From, "to": report.To, "resumed": report.Resumed,
+					"copied": report.Copied, "moved": report.Moved, "outcomes": report.Outcomes,
+				})
+			}
 			fmt.Fprintln(cmd.OutOrStdout(), summary(report))
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&prefix, "prefix", "distkit", "the prefix of the counters")
 	cmd.Flags().IntVar(&shards, "shards", 0, "how many shards there are to be")
 	if err := cmd.MarkFlagRequired("shards"); err != nil {
 		panic(err) // there is no such flag
@@ -70,11 +70,4 @@ func summary(r distkit.ReshardReport) string {
 	default:
 		return fmt.Sprintf("moved from %d to %d shards: %s", r.From, r.To, counted(r))
 	}
-}
-
-func firstOf(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
 }
