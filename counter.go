@@ -241,7 +241,7 @@ func (c *counter) ready(ctx context.Context, keys ...Key) error {
 }
 
 // probed reports whether a Probe is to be told of calls.
-func (c *counter) probed() bool { return c != nil && c.system != nil && c.system.probe != nil }
+func (c *counter) probed() bool { return c != nil && c.system != nil && c.system.probe.tellsCalls() }
 
 func (c *counter) do(ctx context.Context, key Key, o verb.Op) (verb.Result, error) {
 	if c.probed() {
@@ -255,6 +255,9 @@ func (c *counter) doProbed(ctx context.Context, key Key, o verb.Op, name string)
 	ctx, probing := c.system.begin(ctx, Call{c.kind, name, key, 1})
 	r, err := c.carryOut(ctx, key, o)
 	probing.end(r.Applied || !o.Kind.Conditional(), err)
+	if err == nil { // then the engine holds nothing of it any more
+		probing.recycle()
+	}
 	return r, err
 }
 

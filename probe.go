@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/distkit/distkit-go/internal/foreign"
@@ -37,7 +38,7 @@ type Probe struct {
 	// counters; not of the reads that keep lax views young.
 	Batch func(batch Batch)
 	// Flush is told of each round of the lax writer: 1,500 counters and as many Dels at
-	// most, in several batches. A large flush is several rounds, two of them at a time.
+	// most, in several batches. A large flush is several rounds, two of a shard at a time.
 	Flush func(round FlushRound)
 	// Dropped is told that n of what Batch and Flush should have been told is missing.
 	Dropped func(n int)
@@ -283,7 +284,8 @@ func (s *System) begin(ctx context.Context, call Call) (context.Context, *probin
 	if ctx == nil { // which the call will say
 		return ctx, nil
 	}
-	p := &probing{probe: s.probe, call: call, start: time.Now()}
+	p := probings.Get().(*probing)
+	p.probe, p.call, p.start = s.probe, call, time.Now()
 	p.trip.Context = ctx
 	if s.probe.CallStart != nil {
 		if own := s.probe.CallStart(ctx, call); own != nil && own != ctx {
@@ -291,6 +293,20 @@ func (s *System) begin(ctx context.Context, call Call) (context.Context, *probin
 		}
 	}
 	return &p.trip, p
+}
+
+// tellsCalls reports whether the Probe is to be told of calls.
+func (p *probe) tellsCalls() bool { return p != nil && (p.CallStart != nil || p.CallEnd != nil) }
+
+var probings = sync.Pool{New: func() any { return new(probing) }}
+
+// recycle gives back what nobody looks at any more.
+func (p *probing) recycle() {
+	if p != nil {
+		p.probe, p.call, p.start = nil, Call{}, time.Time{}
+		p.trip.Reset()
+		probings.Put(p)
+	}
 }
 
 // end tells the Probe how the call has ended; changed is whether one without an error did

@@ -109,7 +109,7 @@ func (s *System) Flush(ctx context.Context) error {
 		return errNilContext
 	}
 	var probing *probing
-	if s.probe != nil {
+	if s.probe.tellsCalls() {
 		ctx, probing = s.begin(ctx, Call{Kind: laxKind, Operation: "flush", Size: 1})
 	}
 	err := unflushed(s.engine.Flush(ctx))

@@ -145,7 +145,7 @@ func (s *storm) sendAll(ctx context.Context, actors *actor.ActorSystem, rng *ran
 			storm: s, rng: rand.New(rand.NewPCG(rng.Uint64(), uint64(100+i))), left: each,
 			sent: make(chan struct{}), answered: make(chan struct{}), stopped: make(chan struct{}),
 		}
-		a.pid = actors.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a }))
+		a.pid = actors.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a }, stormProps[i%len(stormProps)]...))
 		senderActors[i] = a
 		senders.Go(func() {
 			<-start
@@ -233,6 +233,15 @@ func (s *storm) compare(t *testing.T, kind string, totals *[stormKeys]stormTotal
 	}
 }
 
+// stormProps are the actors' mailboxes and dispatchers: the usual ones, a mailbox that
+// blocks who sends when it is full, and a dispatcher that runs the actor on the goroutine
+// of who sends.
+var stormProps = [][]actor.PropsOption{
+	nil,
+	{actor.WithMailbox(actor.Bounded(4))},
+	{actor.WithDispatcher(actor.NewSynchronizedDispatcher(300))},
+}
+
 type (
 	// stormGo lets an actor send its next messages.
 	stormGo struct{}
@@ -286,7 +295,8 @@ func (a *stormActor) onGo(ctx actor.Context) {
 		a.left--
 	}
 	if a.left > 0 {
-		ctx.Send(ctx.Self(), stormGo{})
+		self := ctx.Self()
+		go ctx.ActorSystem().Root.Send(self, stormGo{}) // its own mailbox may be full of replies
 		return
 	}
 	close(a.sent)

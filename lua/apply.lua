@@ -137,7 +137,9 @@ end
 -- expires is when a container that this batch makes is to expire, or nil.
 local lifetime, expires = args[4], nil
 local blank = find(lifetime, ' ', 1, true)
-if blank then expires, lifetime = sub(lifetime, blank + 1), sub(lifetime, 1, blank - 1) end -- not the other way round: gopher-lua assigns from left to right
+if blank then -- gopher-lua assigns from left to right
+  expires, lifetime = sub(lifetime, blank + 1), sub(lifetime, 1, blank - 1)
+end
 
 local count, out, freed = tonumber(args[5]), {}, false -- freed: something was deleted
 if not count then return nothing('ERR the number of operations is missing') end

@@ -29,6 +29,12 @@ func Of(ctx context.Context) *Trip {
 // Batch is the last batch that the call was to travel with; 0 if it came to none.
 func (t *Trip) Batch() uint64 { return t.batch.Load() }
 
+// Reset makes the trip ready for another call.
+func (t *Trip) Reset() {
+	t.Context, t.Follow = nil, false
+	t.batch.Store(0)
+}
+
 // Board notes a batch that the call is to travel with. A call that is not watched has no
 // trip.
 func (t *Trip) Board(batch uint64) {
