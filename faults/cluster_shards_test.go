@@ -174,7 +174,7 @@ func TestCluster_shards(t *testing.T) {
 	l.check(client, prefix)
 
 	for _, master := range []int{0, 2, 4} {
-		require.NoError(t, c.clients[master].Wait(ctx, 1, 10*time.Second).Err())
+		c.replicated(ctx, t, master)
 	}
 	dead := 0
 	require.Contains(t, at, dead)
