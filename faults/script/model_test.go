@@ -569,10 +569,13 @@ func (m *machine) wrong(t *rapid.T) {
 // outcomes are what of the tally must not be nothing.
 var outcomes = []string{
 	"class 0 status 1", "class 0 status 1 replayed", "class 0 status 1 emptied", "class 0 status 2", "class 0 status 2 without a ledger",
-	"class 0 status 2 without a ledger emptied", "class 0 status 3", "class 0 status 4", "class 0 status 5",
+	"class 0 status 3", "class 0 status 4", "class 0 status 5",
 	"class 0 status 5 without a ledger", "class 4 status 0", "wrong",
 	"transaction applied", "transaction not applied", "transaction replayed", "transaction in conflict", "transaction unknown",
 }
+
+// rare are outcomes that the short form meets a few times, and now and then not at all.
+var rare = []string{"class 0 status 2 emptied", "class 0 status 2 without a ledger emptied", "class 0 status 1 replayed emptied"}
 
 func TestScript_agreesWithTheRedisInMemory(t *testing.T) {
 	t.Parallel()
@@ -586,7 +589,11 @@ func TestScript_agreesWithTheRedisInMemory(t *testing.T) {
 		for _, action := range []string{"clone", "delete", "evict", "foreign", "full", "retype", "rollback"} {
 			r.Faults(tally[action])
 		}
-		for _, what := range append(slices.Collect(maps.Keys(new(machine).actions())), outcomes...) {
+		wanted := append(slices.Collect(maps.Keys(new(machine).actions())), outcomes...)
+		if r.Scale(0, 1) == 1 {
+			wanted = append(wanted, rare...)
+		}
+		for _, what := range wanted {
 			if tally[what] == 0 && !t.Failed() {
 				t.Errorf("%s never happened", what)
 			}
