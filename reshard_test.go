@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -258,19 +259,31 @@ func TestReshard_killedAtAnyStep_goesOn(t *testing.T) {
 	}
 }
 
-// barrier holds up a client's looks at the layout from the n-th on, until it is open.
+// barrier holds up each container that a client goes through, at the second step, until
+// it is open.
 type barrier struct {
 	breaks
-	from    int32
-	looks   atomic.Int32
+	mu      sync.Mutex
+	steps   map[string]int
 	running atomic.Int32 // calls that are not held up
 	held    atomic.Int32
 	open    chan struct{}
 }
 
+func (g *barrier) second(cmd redis.Cmder) bool {
+	if cmd.Name() != "hscan" {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	container := fmt.Sprint(cmd.Args()[1])
+	g.steps[container]++
+	return g.steps[container] == 2
+}
+
 func (g *barrier) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() == "get" && g.looks.Add(1) >= g.from {
+		if g.second(cmd) {
 			g.held.Add(1)
 			<-g.open
 		}
@@ -285,7 +298,7 @@ func TestReshard_twoAtATime(t *testing.T) {
 	t.Parallel()
 	m := newMovable(t, newFixture(t), 1, 3000)
 	client := redistest.NewClient(t, redistest.Options(t))
-	g := &barrier{from: 12, open: make(chan struct{})}
+	g := &barrier{steps: map[string]int{}, open: make(chan struct{})}
 	g.at = math.MaxInt32
 	client.AddHook(g)
 	first := make(chan error, 1)
@@ -293,15 +306,8 @@ func TestReshard_twoAtATime(t *testing.T) {
 		_, err := m.to(4, client)
 		first <- err
 	}()
-	// One for each container that is gone through at the same time: strict, lax, a window;
-	// one of which may be done by then.
-	still := 0
-	require.Eventually(t, func() bool {
-		if still++; g.held.Load() < 2 || g.running.Load() > 0 {
-			still = 0
-		}
-		return still > 0 && g.held.Load() == 3 || still > 200
-	}, 30*time.Second, time.Millisecond)
+	// One for each container that is gone through at the same time: strict, lax, a window.
+	require.Eventually(t, func() bool { return g.held.Load() == 3 && g.running.Load() == 0 }, 30*time.Second, time.Millisecond)
 	report, err := m.to(2, m.client)
 	require.NoError(t, err)
 	require.True(t, report.Resumed)

@@ -64,18 +64,14 @@ func TestLinearizability_transactions(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	require.LessOrEqual(t, tally[linearTxUndecided], histories/100, "histories of which the search found no end")
 	for _, what := range []string{"applied", "not applied", "replayed", "conflict", "outcome", "no outcome", "unknown"} {
 		require.Positive(t, tally[what], what)
 	}
 }
 
-// linearTxSearch bounds the search for an order. One of some hundred histories with many
-// unknown outcomes takes longer; of those it stays undecided whether they have one.
-const (
-	linearTxSearch    = time.Minute
-	linearTxUndecided = "undecided"
-)
+// linearTxSearch bounds the search for an order; a history of which it finds no end proves
+// nothing, and fails. A minute was too short once in 440, on a busy machine.
+const linearTxSearch = 4 * time.Minute
 
 // linearTxHistory is what the clients of one prefix did and were told.
 type linearTxHistory struct {
@@ -298,11 +294,7 @@ func (h *linearTxHistory) check(tally map[string]int) time.Duration {
 		}
 	}
 	start := time.Now()
-	switch result := porcupine.CheckOperationsTimeout(linearTxModel, h.ops, linearTxSearch); result {
-	case porcupine.Ok:
-	case porcupine.Unknown: // whether there is an order takes too long to find out
-		tally[linearTxUndecided]++
-	case porcupine.Illegal:
+	if result := porcupine.CheckOperationsTimeout(linearTxModel, h.ops, linearTxSearch); result != porcupine.Ok {
 		h.run.Violation("history of %s: %s%s", h.prefix, result, linearTxText(h.ops))
 	}
 	return time.Since(start)
