@@ -126,6 +126,8 @@ func (e *BatchError) As(target any) bool {
 // Unflushed is a change of a lax counter that is not, or not known to be, in Redis.
 type Unflushed struct {
 	Key Key
+	// Window is that of the counter, as in ChangeRefused; "" if it is of none.
+	Window string
 	// N is the sum of the increments; with Assigned, the value to assign.
 	N int64
 	// Assigned tells a Set or SetIf from increments.
@@ -162,7 +164,7 @@ func (e *UnflushedError) Error() string {
 		if c.Assigned {
 			how = fmt.Sprintf("=%d", c.N)
 		}
-		fmt.Fprintf(&b, "%s%q %s: %s", sep, c.Key, how, verb.Bare(c.Err))
+		fmt.Fprintf(&b, "%s%s %s: %s", sep, counterIn(c.Key, c.Window), how, verb.Bare(c.Err))
 	}
 	if more := len(e.Changes) - shown; more > 0 {
 		fmt.Fprintf(&b, ", and %d more", more)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +93,7 @@ func (r LossReason) String() string {
 // was to be added, or with Assigned to be assigned.
 type ChangeRefused struct {
 	Key      Key
+	Window   string // that the counter is of, as in the name of its hash: "day@1764288000"; "" if of none
 	N        int64
 	Assigned bool
 	Err      error
@@ -99,8 +101,9 @@ type ChangeRefused struct {
 
 // MessageRefused: an operation that nobody waited for failed.
 type MessageRefused struct {
-	Key Key
-	Err error
+	Key    Key
+	Window string // as that of ChangeRefused
+	Err    error
 }
 
 // ActorPanicked: an actor failed by a bug, in this library or in a receiver of
@@ -143,13 +146,21 @@ func (e DataLost) String() string {
 
 func (e ChangeRefused) String() string {
 	if e.Assigned {
-		return fmt.Sprintf("assignment of %d to %q set aside: %v", e.N, e.Key, e.Err)
+		return fmt.Sprintf("assignment of %d to %s set aside: %v", e.N, counterIn(e.Key, e.Window), e.Err)
 	}
-	return fmt.Sprintf("change of %q by %d set aside: %v", e.Key, e.N, e.Err)
+	return fmt.Sprintf("change of %s by %d set aside: %v", counterIn(e.Key, e.Window), e.N, e.Err)
 }
 
 func (e MessageRefused) String() string {
-	return fmt.Sprintf("message to %q failed: %v", e.Key, e.Err)
+	return fmt.Sprintf("message to %s failed: %v", counterIn(e.Key, e.Window), e.Err)
+}
+
+// counterIn names a counter, and its window if it is of one.
+func counterIn(key Key, window string) string {
+	if window == "" {
+		return strconv.Quote(key.String())
+	}
+	return fmt.Sprintf("%q of %s", key, window)
 }
 
 func (e ActorPanicked) String() string { return fmt.Sprintf("actor %q failed: %v", e.Actor, e.Err) }
@@ -196,12 +207,20 @@ func (e DataLost) LogValue() slog.Value {
 
 // LogValue implements slog.LogValuer.
 func (e ChangeRefused) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("key", e.Key.String()), slog.Int64("n", e.N), slog.Bool("assigned", e.Assigned), slog.Any("error", e.Err))
+	return slog.GroupValue(slog.String("key", e.Key.String()), inWindow(e.Window), slog.Int64("n", e.N), slog.Bool("assigned", e.Assigned), slog.Any("error", e.Err))
 }
 
 // LogValue implements slog.LogValuer.
 func (e MessageRefused) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("key", e.Key.String()), slog.Any("error", e.Err))
+	return slog.GroupValue(slog.String("key", e.Key.String()), inWindow(e.Window), slog.Any("error", e.Err))
+}
+
+// inWindow is the attribute of a window; handlers leave out that of none.
+func inWindow(window string) slog.Attr {
+	if window == "" {
+		return slog.Attr{}
+	}
+	return slog.String("window", window)
 }
 
 // LogValue implements slog.LogValuer.
@@ -326,8 +345,8 @@ func (o observer) DataLost(writer string, loss *ledger.Loss) {
 	o.publish(DataLost{writer, LossReason(loss.Reason), loss.Acknowledged, loss.Found, loss.Since})
 }
 
-func (o observer) ChangeRefused(key string, n int64, assign bool, cause error) {
-	o.publish(ChangeRefused{Key{key}, n, assign, cause})
+func (o observer) ChangeRefused(window, key string, n int64, assign bool, cause error) {
+	o.publish(ChangeRefused{Key{key}, window, n, assign, cause})
 }
 
 func (o observer) ActorPanicked(actor string, cause error) {
@@ -336,6 +355,6 @@ func (o observer) ActorPanicked(actor string, cause error) {
 
 func (o observer) Overloaded(max int) { o.publish(Overloaded{max}) }
 
-func (o observer) MessageRefused(key string, cause error) {
-	o.publish(MessageRefused{Key{key}, cause})
+func (o observer) MessageRefused(window, key string, cause error) {
+	o.publish(MessageRefused{Key{key}, window, cause})
 }

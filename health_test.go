@@ -134,6 +134,19 @@ func TestMaxPending_boundsWhatWaitsForRedis(t *testing.T) {
 	f.Strict().PID(keyA).Send(distkit.Inc{N: 1})
 	refused := await[distkit.MessageRefused](t, events)
 	requireNotApplied(t, refused.Err, distkit.ErrOverloaded)
+	for pid, messages := range map[distkit.PID][]distkit.Message{
+		f.Strict().PID(keyA):               {distkit.Inc{N: 1}, distkit.Get{}},
+		f.Lax().PID(other):                 {distkit.Inc{N: 1}, distkit.Del{}, distkit.Get{}},
+		f.Lax().PID(distkit.MustKey("k0")): {distkit.Del{}},
+	} {
+		for _, message := range messages { // whose sender is not held up while it waits
+			reply, err := f.ActorSystem().Root.RequestFuture(pid.Actor(), message, time.Minute).Result()
+			require.NoError(t, err)
+			require.IsType(t, distkit.Failure{}, reply)
+			requireNotApplied(t, reply.(distkit.Failure).Err, distkit.ErrOverloaded)
+		}
+	}
+	require.Equal(t, 10, f.Stats().Pending)
 	require.Equal(t, 10, await[distkit.Overloaded](t, events).MaxPending)
 	require.ErrorIs(t, f.Health(f.ctx), distkit.ErrOverloaded)
 

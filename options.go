@@ -101,7 +101,7 @@ func WithPassivation(idle time.Duration) Option { return func(o *options) { o.pa
 func WithLedgerLifetime(d time.Duration) Option { return func(o *options) { o.lifetime = d } }
 
 // WithMaxPending bounds what waits in memory for Redis with nobody waiting for it: lax
-// counters with changes that are not written, and messages without a sender, together.
+// counters with changes that are not written, and messages that are not answered, together.
 // What would go beyond fails with ErrOverloaded, not applied; changes of a lax counter
 // that has some already still fold into those. About 0.6 kB each. Default: 1,000,000;
 // at least 1.

@@ -25,8 +25,16 @@ func (p PID) Send(m Message) {
 		return
 	}
 	if err := p.send(m); err != nil {
-		p.counter.system.observe(MessageRefused{Key: p.key, Err: err})
+		p.counter.system.observe(MessageRefused{Key: p.key, Window: p.counter.window(), Err: err})
 	}
+}
+
+// window names the window of the counters; "" if they are of none, or of a zero value.
+func (c *counter) window() string {
+	if c.space == nil {
+		return ""
+	}
+	return c.space.Window()
 }
 
 func (p PID) send(m Message) error {
@@ -100,6 +108,7 @@ type space interface {
 	Clear(ctx context.Context) error
 	List(ctx context.Context, take func(name string, r verb.Result) bool) error
 	PID(key string) *actor.PID
+	Window() string // in events
 }
 
 var _ space = (*actors.Shards)(nil)

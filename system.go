@@ -154,7 +154,7 @@ func unflushed(left []actors.Unflushed, cause error) error {
 	}
 	err := &UnflushedError{Cause: cause, Changes: make([]Unflushed, len(left))}
 	for i, u := range left {
-		err.Changes[i] = Unflushed{Key: Key{u.Key}, N: u.N, Assigned: u.Assign, Err: u.Err}
+		err.Changes[i] = Unflushed{Key: Key{u.Key}, Window: u.Window, N: u.N, Assigned: u.Assign, Err: u.Err}
 	}
 	return err
 }

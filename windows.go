@@ -205,5 +205,8 @@ func (c current) List(ctx context.Context, take func(name string, r verb.Result)
 	return c.space().List(ctx, take)
 }
 
+// Window names the window of now.
+func (c current) Window() string { return c.space().Window() }
+
 // PID is of the window of now, for Proto.Actor: the actor's address keeps to it.
 func (c current) PID(key string) *actor.PID { return c.space().PID(key) }

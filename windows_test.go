@@ -237,3 +237,35 @@ func TestWindows_onACluster(t *testing.T) {
 	}
 	require.NoError(t, system.Shutdown(t.Context()))
 }
+
+// What was refused in a window says in which.
+func TestWindows_namedWhereTheyAreRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, distkit.WithAllowedLag(never))
+	events := recordEvents(t, f.System)
+	start := time.Date(2040, 5, 6, 0, 0, 0, 0, time.UTC)
+	window := "day@" + strconv.FormatInt(start.Unix(), 10)
+	windows := f.per(t, distkit.Daily(time.UTC), time.Hour)
+	for kind := range windows {
+		require.NoError(t, f.client.HSet(f.ctx, f.prefix+":"+kind+"@"+window, "a", "text").Err())
+	}
+	windows["strict_counter"].At(start.Add(time.Hour)).PID(keyA).Send(distkit.Inc{N: 1})
+	message := await[distkit.MessageRefused](t, events)
+	require.Equal(t, distkit.MessageRefused{Key: keyA, Window: window, Err: message.Err}, message)
+	require.ErrorIs(t, message.Err, distkit.ErrNotInteger)
+	require.Contains(t, message.String(), `"a" of `+window)
+	require.Contains(t, message.LogValue().String(), "window="+window)
+
+	windows["lax_counter"].At(start.Add(time.Hour)).PID(keyA).Send(distkit.Inc{N: 3})
+	err := f.Flush(f.ctx)
+	var left *distkit.UnflushedError
+	require.ErrorAs(t, err, &left)
+	require.Equal(t, []distkit.Unflushed{{Key: keyA, Window: window, N: 3, Err: left.Changes[0].Err}}, left.Changes)
+	require.ErrorContains(t, err, `"a" of `+window+` +3`)
+	change := await[distkit.ChangeRefused](t, events)
+	require.Equal(t, distkit.ChangeRefused{Key: keyA, Window: window, N: 3, Err: change.Err}, change)
+	require.Contains(t, change.String(), window)
+
+	stats := f.Stats()
+	require.Equal(t, []int{1, 1, 0, 0}, []int{stats.StrictWindows.Resident, stats.LaxWindows.Resident, stats.Strict.Resident, stats.Lax.Resident})
+}

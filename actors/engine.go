@@ -42,7 +42,7 @@ type Config struct {
 	Passivation    time.Duration // idle time after which keys leave memory; 0: never
 	LedgerLifetime time.Duration
 	Replicas       redisio.Replicas // which are to have each strict batch
-	MaxPending     int              // messages that nobody waits for, and lax keys with changes, together
+	MaxPending     int              // messages that are not answered, and lax keys with changes, together
 	BackoffMin     time.Duration
 	BackoffMax     time.Duration
 	Observer       host.Observer
@@ -69,11 +69,11 @@ type Engine struct {
 	lax          *LaxShards
 	kinds        struct{ strict, lax, laxWindow kind }
 
-	mu      sync.Mutex         // guards what of the spaces has been made
-	made    map[string]*Space  // by name
-	leaving map[*mode]struct{} // of windows: at work no more, but not all is in Redis
-	leaves  sync.WaitGroup     // goroutines that see to that
-	life    context.Context    // until Shutdown
+	mu      sync.Mutex        // guards what of the spaces has been made
+	made    map[string]*Space // by name
+	leaving map[*mode]*Space  // of windows: at work no more, but not all is in Redis
+	leaves  sync.WaitGroup    // goroutines that see to that
+	life    context.Context   // until Shutdown
 	end     context.CancelFunc
 
 	closed atomic.Bool // operations are refused
@@ -93,7 +93,7 @@ func New(cfg Config) *Engine {
 	e.addresses = host.NewAddresses(e.host)
 	e.sweeper = newSweeper(e)
 	e.pending = limit.New(cfg.MaxPending, cfg.Observer.Overloaded)
-	e.made, e.leaving = map[string]*Space{}, map[*mode]struct{}{}
+	e.made, e.leaving = map[string]*Space{}, map[*mode]*Space{}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.kinds.strict = kind{redisio.StrictKind, e.newStrict}
 	e.kinds.lax = kind{redisio.LaxKind, e.newLax}
@@ -115,7 +115,7 @@ func (e *Engine) Lax() *LaxShards { return e.lax }
 
 func (e *Engine) newStrict(at *redisio.Container, name string) mode {
 	return strict.New(strict.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name),
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name), Window: windowOf(name),
 		Observer: e.cfg.Observer, Watcher: e.cfg.Watcher, Lifetime: e.cfg.LedgerLifetime, Replicas: e.cfg.Replicas, Pending: e.pending,
 		Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 	})
@@ -135,7 +135,7 @@ func (e *Engine) newLaxWindow(at *redisio.Container, name string) mode {
 
 func (e *Engine) newLaxSpace(at *redisio.Container, name string, begins bool) *lax.Space {
 	return lax.New(lax.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name), Begins: begins,
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name), Window: windowOf(name), Begins: begins,
 		Observer: e.cfg.Observer, Watcher: e.cfg.Watcher, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 		AllowedLag: e.cfg.AllowedLag, RefreshWait: e.cfg.RefreshWait, MaxStaleness: e.cfg.MaxStaleness,
 	})
@@ -146,6 +146,12 @@ func (e *Engine) newLaxSpace(at *redisio.Container, name string, begins bool) *l
 func writerOf(space string) string {
 	shard, _, _ := strings.Cut(space, "@")
 	return strings.Replace(shard, "_counter", "", 1)
+}
+
+// windowOf is what events call the window of a space: "day@1764288000"; "" if it is none.
+func windowOf(space string) string {
+	_, window, _ := strings.Cut(space, "@")
+	return window
 }
 
 // enter has a space be one of the engine's; if there is one of its name, that is it.

@@ -24,13 +24,13 @@ func TestMain(m *testing.M) {
 // silent is an Observer that does nothing; tests override what they look at.
 type silent struct{}
 
-func (silent) WriterFailed(string, int, time.Duration, error) {}
-func (silent) WriterRecovered(string, int, time.Duration)     {}
-func (silent) DataLost(string, *ledger.Loss)                  {}
-func (silent) ChangeRefused(string, int64, bool, error)       {}
-func (silent) ActorPanicked(string, error)                    {}
-func (silent) Overloaded(int)                                 {}
-func (silent) MessageRefused(string, error)                   {}
+func (silent) WriterFailed(string, int, time.Duration, error)   {}
+func (silent) WriterRecovered(string, int, time.Duration)       {}
+func (silent) DataLost(string, *ledger.Loss)                    {}
+func (silent) ChangeRefused(string, string, int64, bool, error) {}
+func (silent) ActorPanicked(string, error)                      {}
+func (silent) Overloaded(int)                                   {}
+func (silent) MessageRefused(string, string, error)             {}
 
 // testConfig is a Config that flushes and restarts at once.
 func testConfig(observer host.Observer) Config {

@@ -23,13 +23,13 @@ type bug struct {
 
 func (b *bug) WriterFailed(string, int, time.Duration, error) {}
 
-func (b *bug) WriterRecovered(string, int, time.Duration) { first(&b.recovered) }
-func (b *bug) ChangeRefused(string, int64, bool, error)   { first(&b.refused) }
-func (*bug) Overloaded(int)                               {}
+func (b *bug) WriterRecovered(string, int, time.Duration)       { first(&b.recovered) }
+func (b *bug) ChangeRefused(string, string, int64, bool, error) { first(&b.refused) }
+func (*bug) Overloaded(int)                                     {}
 
-func (b *bug) MessageRefused(string, error)  { first(&b.message) }
-func (b *bug) DataLost(string, *ledger.Loss) { first(&b.lost) }
-func (b *bug) ActorPanicked(string, error)   { b.panicked.Add(1) }
+func (b *bug) MessageRefused(string, string, error) { first(&b.message) }
+func (b *bug) DataLost(string, *ledger.Loss)        { first(&b.lost) }
+func (b *bug) ActorPanicked(string, error)          { b.panicked.Add(1) }
 
 // awaitPanics waits until the supervisor has heard of n panics, and no more.
 func (b *bug) awaitPanics(t *testing.T, n int64) {
@@ -207,11 +207,11 @@ func TestPanic_onAMessage_isReported(t *testing.T) {
 // refusals is an Observer that keeps what is told of operations nobody waits for.
 type refusals chan error
 
-func (refusals) WriterFailed(string, int, time.Duration, error) {}
-func (refusals) WriterRecovered(string, int, time.Duration)     {}
-func (refusals) DataLost(string, *ledger.Loss)                  {}
-func (refusals) ChangeRefused(string, int64, bool, error)       {}
-func (refusals) ActorPanicked(string, error)                    {}
-func (refusals) Overloaded(int)                                 {}
+func (refusals) WriterFailed(string, int, time.Duration, error)   {}
+func (refusals) WriterRecovered(string, int, time.Duration)       {}
+func (refusals) DataLost(string, *ledger.Loss)                    {}
+func (refusals) ChangeRefused(string, string, int64, bool, error) {}
+func (refusals) ActorPanicked(string, error)                      {}
+func (refusals) Overloaded(int)                                   {}
 
-func (r refusals) MessageRefused(_ string, err error) { r <- err }
+func (r refusals) MessageRefused(_, _ string, err error) { r <- err }

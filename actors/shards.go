@@ -35,6 +35,14 @@ func newShards(e *Engine, k *kind, w *Window) *Shards {
 	return &Shards{engine: e, kind: k, window: w, spaces: make([]atomic.Pointer[Space], e.cfg.Shards)}
 }
 
+// Window is what events call the window; "" if they are of none.
+func (s *Shards) Window() string {
+	if s.window == nil {
+		return ""
+	}
+	return windowOf(s.window.name(""))
+}
+
 // shardOf is the shard of a key.
 func (s *Shards) shardOf(key string) int { return redisio.ShardOf(key, len(s.spaces)) }
 
@@ -71,7 +79,7 @@ func (s *Shards) newSpace(shard int) *Space {
 	if s.window != nil {
 		name = s.window.name(name)
 	}
-	return &Space{engine: s.engine, name: name, make: s.kind.make, window: s.window}
+	return &Space{engine: s.engine, name: name, kind: s.kind, window: s.window}
 }
 
 // Do carries out one operation and waits for its outcome within ctx.
@@ -184,30 +192,14 @@ func (s *Shards) each(f func(shard int) error) []error {
 	return errs
 }
 
-// Stats is what there is of all shards, and how many of them Redis fails. Failing is
-// that of the one which it has failed for longest.
-func (s *Shards) Stats() (all request.Stats, failing int) {
+// Stats is what there is of all shards.
+func (s *Shards) Stats() (all request.Stats) {
 	for shard := range s.spaces {
-		space := s.spaces[shard].Load()
-		if space == nil {
-			continue
-		}
-		of := space.Stats()
-		all.Resident += of.Resident
-		all.Queued += of.Queued
-		all.Woken += of.Woken
-		all.Slept += of.Slept
-		if all.Oldest.IsZero() || !of.Oldest.IsZero() && of.Oldest.Before(all.Oldest) {
-			all.Oldest = of.Oldest
-		}
-		if of.Failing == nil {
-			continue
-		}
-		if failing++; all.Failing == nil || of.Since.Before(all.Since) {
-			all.Failing, all.Since = of.Failing, of.Since
+		if space := s.spaces[shard].Load(); space != nil {
+			all.Add(space.Stats())
 		}
 	}
-	return all, failing
+	return all
 }
 
 // LaxShards are lax counters, of which there is more to ask.

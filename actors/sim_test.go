@@ -239,13 +239,13 @@ func (s *sim) WriterRecovered(writer string, attempts int, _ time.Duration) {
 	s.note(writerRecovered{writer, attempts})
 }
 func (s *sim) DataLost(writer string, loss *ledger.Loss) { s.note(dataLost{writer, loss.Reason}) }
-func (s *sim) ChangeRefused(key string, n int64, assign bool, cause error) {
+func (s *sim) ChangeRefused(_, key string, n int64, assign bool, cause error) {
 	s.note(changeRefused{key, n, assign, cause})
 }
 func (s *sim) ActorPanicked(_ string, cause error) { s.note(actorPanicked{cause.Error()}) }
 func (*sim) Overloaded(int)                        {}
 
-func (s *sim) MessageRefused(key string, cause error) { s.note(messageRefused{key, cause}) }
+func (s *sim) MessageRefused(_, key string, cause error) { s.note(messageRefused{key, cause}) }
 
 // now is how long the test has run, by the clock.
 func (s *sim) now() time.Duration { return time.Since(s.start) }

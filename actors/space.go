@@ -55,7 +55,7 @@ type mode interface {
 type Space struct {
 	engine *Engine
 	name   string // of the container, after the prefix
-	make   func(at *redisio.Container, name string) mode
+	kind   *kind
 	mode   atomic.Pointer[mode] // nil: it is not at work; set under engine.mu
 
 	window *Window     // nil: it has no end
@@ -94,7 +94,7 @@ func (s *Space) live() *mode {
 		e.made[s.name] = s
 	}
 	if of.mode.Load() == nil && !e.closed.Load() {
-		m := of.make(of.container(), of.name)
+		m := of.kind.make(of.container(), of.name)
 		of.mode.Store(&m)
 		if of.window != nil {
 			e.begun(of)
@@ -222,6 +222,6 @@ func (s *Space) take(key string, message any, reply func(any)) {
 	case reply != nil:
 		reply(cfg.Encode(key, o, verb.Result{Err: err}))
 	default:
-		cfg.Observer.MessageRefused(key, err)
+		cfg.Observer.MessageRefused(windowOf(s.name), key, err)
 	}
 }

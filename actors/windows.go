@@ -3,11 +3,16 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/distkit/distkit-go/internal/redisio"
+	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
+	"golang.org/x/sync/errgroup"
 )
 
 // Windows are spaces with an end: their containers expire in Redis. Each is made when
@@ -54,7 +59,7 @@ func (e *Engine) retireWindow(s *Space) {
 	}
 	s.mode.Store(nil)
 	delete(e.made, s.name)
-	e.leaving[live] = struct{}{}
+	e.leaving[live] = s
 	e.leaves.Add(1)
 	e.mu.Unlock()
 	defer e.leaves.Done()
@@ -128,4 +133,68 @@ func (e *Engine) series(ctx context.Context, kind string, windows []Window, key 
 		calls, asleep = calls[len(part):], asleep[len(part):]
 	}
 	return values, nil
+}
+
+// windowsInMemory are the windows that are at work, or leaving memory, by name.
+func (e *Engine) windowsInMemory() map[string]atWork {
+	windows := map[string]atWork{}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, s := range e.made {
+		if m := s.mode.Load(); m != nil && s.window != nil {
+			windows[name] = atWork{*m, s.kind.name}
+		}
+	}
+	for m, of := range e.leaving {
+		windows[of.name] = atWork{*m, of.kind.name}
+	}
+	return windows
+}
+
+// atWork is the mode of a window, and the name of its kind.
+type atWork struct {
+	mode
+	kind string
+}
+
+// WindowsStats is what there is of all windows in memory, strict and lax.
+func (e *Engine) WindowsStats() (strict, lax request.Stats) {
+	for _, w := range e.windowsInMemory() {
+		if w.kind == redisio.StrictKind {
+			strict.Add(w.Stats())
+		} else {
+			lax.Add(w.Stats())
+		}
+	}
+	return strict, lax
+}
+
+// WindowsHealth asks Redis of each window in memory by the way that batches go, and says
+// what is wrong with how many, and with the first of them.
+func (e *Engine) WindowsHealth(ctx context.Context) error {
+	windows := e.windowsInMemory()
+	names := slices.Sorted(maps.Keys(windows))
+	errs := make([]error, len(names))
+	var calls errgroup.Group
+	calls.SetLimit(atOnce)
+	for i, name := range names {
+		calls.Go(func() error {
+			errs[i] = windows[name].Health(ctx)
+			return nil
+		})
+	}
+	_ = calls.Wait() // none fails
+	failed, first := 0, -1
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		if failed++; first < 0 {
+			first = i
+		}
+	}
+	if failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d windows fail, the first of them %s: %w", failed, len(names), names[first], errs[first])
 }

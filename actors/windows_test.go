@@ -19,17 +19,7 @@ func hourOf(at time.Time) Window {
 }
 
 // inMemory is how many windows are.
-func (s *sim) inMemory() int {
-	s.Engine.mu.Lock()
-	defer s.Engine.mu.Unlock()
-	windows := len(s.leaving)
-	for _, space := range s.made {
-		if space.window != nil {
-			windows++
-		}
-	}
-	return windows
-}
+func (s *sim) inMemory() int { return len(s.windowsInMemory()) }
 
 // A month of windows: what was accepted is in Redis, each leaves memory after its end
 // with its ledgers, and nobody notices.
@@ -154,5 +144,44 @@ func TestWindows_ofOthersAreRead(t *testing.T) {
 		s.redis.Set(s.cfg.Prefix+":"+w.name(redisio.LaxKind), "a", 5)
 		require.EqualValues(t, 5, s.LaxWindow(w).Do(context.Background(), "a", get).N)
 		require.EqualValues(t, 6, s.LaxWindow(w).Do(context.Background(), "a", inc(1)).N)
+	})
+}
+
+// What there is of windows in memory, and what is wrong with them, is told as of other
+// counters: of one that leaves memory too, as long as Redis does not have all of it.
+func TestWindows_healthAndStats(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		now, next := hourOf(time.Now()), hourOf(time.Now().Add(time.Hour))
+		for _, w := range []Window{now, next} {
+			require.NoError(t, s.StrictWindow(w).Do(context.Background(), "a", inc(1)).Err)
+			require.NoError(t, s.LaxWindow(w).Do(context.Background(), "a", inc(1)).Err)
+		}
+		_, err := s.Engine.Flush(context.Background())
+		require.NoError(t, err)
+		require.NoError(t, s.WindowsHealth(context.Background()))
+		strict, lax := s.WindowsStats()
+		require.Equal(t, []int{2, 2, 0, 0}, []int{strict.Resident, lax.Resident, strict.Fails, lax.Fails})
+		require.Zero(t, s.Strict().Stats().Resident+s.Lax().Stats().Resident, "those of windows are not among the others")
+
+		lost := now.name(redisio.LaxKind)
+		s.set(func(c *redisio.Call) fakeredis.Fate {
+			if c.At.Name == s.cfg.Prefix+":"+lost {
+				return fakeredis.Unreachable
+			}
+			return fakeredis.Deliver
+		})
+		began := time.Now()
+		require.NoError(t, s.LaxWindow(now).Add("a", 1))
+		for _, at := range []time.Time{began.Add(time.Second), now.End.Add(2 * lingers)} {
+			time.Sleep(time.Until(at))
+			err = s.WindowsHealth(context.Background())
+			require.ErrorContains(t, err, " windows fail, the first of them "+lost)
+			require.ErrorContains(t, err, "unreachable")
+			_, lax = s.WindowsStats()
+			require.Equal(t, 1, lax.Fails)
+			require.ErrorContains(t, lax.Failing, "unreachable")
+			require.Equal(t, began, lax.Oldest)
+		}
 	})
 }

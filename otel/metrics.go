@@ -114,7 +114,7 @@ func (m *metrics) make(meter metric.Meter) error {
 	m.failing = gauge("distkit.writer.failing.duration", "For how long the writer has failed; 0 while Redis answers.")
 	m.failingShards = number("distkit.writer.failing.shards", "{shard}", "Shards on which Redis fails.")
 	m.queued = number("distkit.queue.size", "{item}", "Strict calls that wait for a batch, lax counters that wait for a flush.")
-	m.pending = number("distkit.pending.size", "{item}", "Lax counters with changes that are not in Redis, and messages that nobody waits for.")
+	m.pending = number("distkit.pending.size", "{item}", "Lax counters with changes that are not in Redis, and messages that are not answered.")
 	m.pendingLimit = number("distkit.pending.limit", "{item}", "The most that may be pending.")
 	m.pendingAge = gauge("distkit.pending.age", "Age of the oldest lax change that is not in Redis.")
 	m.resident = number("distkit.counter.resident", "{counter}", "Counters in memory, those of windows left out.")

@@ -35,20 +35,23 @@ func (i *Instruments) observe(o metric.Observer, stats distkit.Stats, now time.T
 	all := i.with()
 	o.ObserveInt64(i.pending, int64(stats.Pending), all)
 	o.ObserveInt64(i.pendingLimit, int64(stats.MaxPending), all)
-	o.ObserveFloat64(i.pendingAge, since(stats.Lax.Oldest, now), all)
-	for kind, of := range map[string]distkit.CounterStats{"strict": stats.Strict, "lax": stats.Lax} {
-		by := i.with(kindKey.String(kind))
+	o.ObserveFloat64(i.pendingAge, max(since(stats.Lax.Oldest, now), since(stats.LaxWindows.Oldest, now)), all)
+	for kind, of := range map[string][2]distkit.CounterStats{
+		"strict": {stats.Strict, stats.StrictWindows}, "lax": {stats.Lax, stats.LaxWindows},
+	} {
+		by, counters, windows := i.with(kindKey.String(kind)), of[0], of[1]
 		up := int64(1)
-		if of.Failing != nil {
+		if counters.Failing != nil || windows.Failing != nil {
 			up = 0
 		}
 		o.ObserveInt64(i.up, up, by)
-		o.ObserveFloat64(i.failing, since(of.FailingSince, now), by)
-		o.ObserveInt64(i.failingShards, int64(of.FailingShards), by)
-		o.ObserveInt64(i.queued, int64(of.Queued), by)
-		o.ObserveInt64(i.resident, int64(of.Resident), by)
-		o.ObserveInt64(i.activations, of.Activations, by)
-		o.ObserveInt64(i.passivations, of.Passivations, by)
+		o.ObserveFloat64(i.failing, max(since(counters.FailingSince, now), since(windows.FailingSince, now)), by)
+		o.ObserveInt64(i.failingShards, int64(counters.FailingShards+windows.FailingShards), by)
+		o.ObserveInt64(i.queued, int64(counters.Queued+windows.Queued), by)
+		o.ObserveInt64(i.resident, int64(counters.Resident+windows.Resident), by)
+		// Not those of windows, which are forgotten when a window leaves memory.
+		o.ObserveInt64(i.activations, counters.Activations, by)
+		o.ObserveInt64(i.passivations, counters.Passivations, by)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 // Unflushed is a lax change that is not, or not known to be, in Redis.
 type Unflushed struct {
+	Window string // of the counter, "" if it is of none
 	Key    string
 	N      int64
 	Assign bool // N was to be assigned, not added

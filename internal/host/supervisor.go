@@ -170,12 +170,12 @@ type Observer interface {
 	// DataLost: Redis does not have what it had acknowledged.
 	DataLost(writer string, loss *ledger.Loss)
 	// ChangeRefused: a lax change by n, or with assign an assignment of n, was set
-	// aside.
-	ChangeRefused(key string, n int64, assign bool, cause error)
+	// aside. The window is that of the counter, "" if it is of none.
+	ChangeRefused(window, key string, n int64, assign bool, cause error)
 	// ActorPanicked: an actor failed by a bug and will be restarted.
 	ActorPanicked(actor string, cause error)
 	// Overloaded: max is pending, and more is refused.
 	Overloaded(max int)
 	// MessageRefused: a message without a sender could not be taken.
-	MessageRefused(key string, cause error)
+	MessageRefused(window, key string, cause error)
 }

@@ -48,13 +48,13 @@ func (r restarts) RestartChildren(...*actor.PID) { r.at <- time.Now() }
 // silent is an Observer that does nothing; tests override what they look at.
 type silent struct{}
 
-func (silent) WriterFailed(string, int, time.Duration, error) {}
-func (silent) WriterRecovered(string, int, time.Duration)     {}
-func (silent) DataLost(string, *ledger.Loss)                  {}
-func (silent) ChangeRefused(string, int64, bool, error)       {}
-func (silent) ActorPanicked(string, error)                    {}
-func (silent) Overloaded(int)                                 {}
-func (silent) MessageRefused(string, error)                   {}
+func (silent) WriterFailed(string, int, time.Duration, error)   {}
+func (silent) WriterRecovered(string, int, time.Duration)       {}
+func (silent) DataLost(string, *ledger.Loss)                    {}
+func (silent) ChangeRefused(string, string, int64, bool, error) {}
+func (silent) ActorPanicked(string, error)                      {}
+func (silent) Overloaded(int)                                   {}
+func (silent) MessageRefused(string, string, error)             {}
 
 type delays struct {
 	silent

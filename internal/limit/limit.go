@@ -1,6 +1,6 @@
-// Package limit bounds what is accepted for later: messages that nobody waits for, and
-// keys with changes that Redis does not have yet. Without a bound they would fill the
-// memory of a process whose Redis is away.
+// Package limit bounds what is accepted for later: messages, whose senders are not held up
+// while they wait, and keys with changes that Redis does not have yet. Without a bound they
+// would fill the memory of a process whose Redis is away.
 package limit
 
 import "sync/atomic"

@@ -172,6 +172,8 @@ func (c *client) seeMaster(ctx context.Context) error {
 		return err
 	})
 	switch {
+	case neverTells(err):
+		c.toFind.Store(false)
 	case err != nil || len(role) == 0: // the calls will tell
 	case role[0] == "slave":
 		return errReplica
@@ -179,6 +181,12 @@ func (c *client) seeMaster(ctx context.Context) error {
 		c.toFind.Store(false)
 	}
 	return nil
+}
+
+// neverTells reports whether the server answers that it will not say what it is.
+func neverTells(err error) bool {
+	text, ok := replyOf(err)
+	return ok && (startsWith(text, "NOPERM") || startsWith(text, "ERR unknown command"))
 }
 
 // closedInARow is how many attempts in a row of a ClusterClient have to end so that it

@@ -99,9 +99,11 @@ func Message(key string, o verb.Op, pending *limit.Pending) *Request {
 	return &Request{Key: key, Op: o, Pending: pending}
 }
 
-// Asked returns a request whose outcome goes to reply, which must not block.
-func Asked(key string, o verb.Op, reply func(verb.Op, verb.Result)) *Request {
-	return &Request{Key: key, Op: o, reply: reply}
+// Asked returns a request whose outcome goes to reply, which must not block. Nobody is
+// held up while it waits, so it is pending until it is settled.
+func Asked(key string, o verb.Op, pending *limit.Pending, reply func(verb.Op, verb.Result)) *Request {
+	pending.Add(1)
+	return &Request{Key: key, Op: o, Pending: pending, reply: reply}
 }
 
 // Clear returns a request to delete a container, that somebody waits for.
@@ -121,6 +123,9 @@ func (r *Request) Recycle() {
 
 // Answered reports whether anybody learns the outcome.
 func (r *Request) Answered() bool { return r.done != nil || r.reply != nil }
+
+// Asked reports whether its outcome goes to somebody who is not held up meanwhile.
+func (r *Request) Asked() bool { return r.reply != nil }
 
 // Size is how many operations the request is.
 func (r *Request) Size() int { return max(1, len(r.Parts)) }

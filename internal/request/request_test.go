@@ -191,8 +191,9 @@ func TestRecycle_leavesNothingBehind(t *testing.T) { // looks into the pool: not
 func TestSettle_answersTheSender_once(t *testing.T) {
 	t.Parallel()
 	var got []verb.Result
+	pending := limit.New(1, nil)
 	o := verb.Op{Kind: verb.Inc, N: 1}
-	r := Asked("a", o, func(of verb.Op, result verb.Result) {
+	r := Asked("a", o, pending, func(of verb.Op, result verb.Result) {
 		require.Equal(t, o, of)
 		got = append(got, result)
 	})

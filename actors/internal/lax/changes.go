@@ -230,7 +230,7 @@ func (k *key) land(s *slot) {
 func (k *key) forget(m *mutation, err error) {
 	for len(m.unserved) > 0 {
 		m.unserved = m.unserved[1:]
-		k.at.observer.MessageRefused(k.Name, err)
+		k.at.observer.MessageRefused(k.at.window, k.Name, err)
 	}
 	for len(m.dropped) > 0 {
 		c := m.dropped[0]
@@ -242,7 +242,7 @@ func (k *key) forget(m *mutation, err error) {
 
 // giveUp sets aside a change that a Del or Clear had dropped.
 func (k *key) giveUp(of *mutation, c fold.Change, err error) {
-	u := unflushed(k.Name, c, err)
+	u := k.unflushed(c, err)
 	of.barrier.Note(u)
 	if of.barrier == nil || k.dirty { // a Flush of before this may come yet, with the gather
 		k.remember(u)
@@ -273,13 +273,13 @@ func (k *key) setAside(m *mutation, err error) {
 	if errors.Is(err, verb.ErrOutcomeUnknown) { // of that change, not of the operation that is told of it
 		k.queues.refused = fmt.Errorf("an earlier change of %q by %d is set aside: %v", k.Name, c.Amount(), err)
 	}
-	m.pass(unflushed(k.Name, c, err))
+	m.pass(k.unflushed(c, err))
 	m.Change = fold.Change{}
-	k.at.observer.ChangeRefused(k.Name, c.Amount(), c.Kind == fold.Assign, err)
+	k.at.observer.ChangeRefused(k.at.window, k.Name, c.Amount(), c.Kind == fold.Assign, err)
 }
 
-func unflushed(key string, c fold.Change, err error) *barrier.Unflushed {
-	return &barrier.Unflushed{Key: key, N: c.Amount(), Assign: c.Kind == fold.Assign, Err: err}
+func (k *key) unflushed(c fold.Change, err error) *barrier.Unflushed {
+	return &barrier.Unflushed{Window: k.at.window, Key: k.Name, N: c.Amount(), Assign: c.Kind == fold.Assign, Err: err}
 }
 
 // recall tells a Flush that has come to the key what it has set aside until then.
@@ -298,7 +298,7 @@ func (k *key) recall(b *barrier.Barrier) {
 func (k *key) restore(m *mutation, err error) {
 	for len(m.unserved) > 0 {
 		m.unserved = m.unserved[1:]
-		k.at.observer.MessageRefused(k.Name, err)
+		k.at.observer.MessageRefused(k.at.window, k.Name, err)
 	}
 	var first *mutation // the Del that comes next
 	if f := k.flight; f != nil && f.Kind == fold.Remove {
@@ -332,7 +332,7 @@ func (k *key) remains(unhandled []any) []barrier.Unflushed {
 	var left []barrier.Unflushed
 	note := func(c fold.Change, err error) {
 		if c.Counts() {
-			left = append(left, *unflushed(k.Name, c, err))
+			left = append(left, *k.unflushed(c, err))
 		}
 	}
 	k.endServing()
@@ -363,7 +363,7 @@ func (k *key) remains(unhandled []any) []barrier.Unflushed {
 			note(c, err)
 		}
 		for range m.unserved {
-			k.at.observer.MessageRefused(k.Name, err)
+			k.at.observer.MessageRefused(k.at.window, k.Name, err)
 		}
 		if m.request != nil {
 			m.request.Settle(verb.Result{Err: err})
@@ -396,7 +396,7 @@ func (k *key) abandon(r *request.Request, err error, note func(fold.Change, erro
 	switch c, applies := fold.Of(r.Op, 0, true); {
 	case r.Answered():
 	case r.Op.Kind.Conditional() || r.Op.Kind == verb.Del:
-		k.at.observer.MessageRefused(k.Name, err)
+		k.at.observer.MessageRefused(k.at.window, k.Name, err)
 	case applies:
 		note(c, err)
 	}

@@ -39,6 +39,7 @@ import (
 type coordinator struct {
 	actor    *host.Resident
 	name     string // in events
+	window   string // that of the counters, in events; "" if they are of none
 	redis    redisio.Sender
 	observer host.Observer
 	watcher  *trace.Watcher // or nil

@@ -198,8 +198,18 @@ func (k *key) count() {
 // onMessage handles what has its place in the key's order.
 func (k *key) onMessage(message any) {
 	if k.waiting() > 0 || !k.handle(message, false) {
-		k.more().parked.Push(message)
+		k.park(message)
 	}
+}
+
+// park has a message wait, but not one whose sender goes on meanwhile if too much is
+// pending.
+func (k *key) park(message any) {
+	if r, ok := message.(*request.Request); ok && r.Asked() && k.at.pending.Full() {
+		r.Fail(verb.NotApplied(verb.ErrOverloaded))
+		return
+	}
+	k.more().parked.Push(message)
 }
 
 // onFolded takes the increments that the mailbox holds. Parked ones fold too,
@@ -292,7 +302,7 @@ func (k *key) decide(result verb.Result) {
 // answer delivers the outcome. A failure that nobody waits for is reported.
 func (k *key) answer() {
 	if err := k.serving.Outcome().Err; err != nil && !k.serving.Answered() {
-		k.at.observer.MessageRefused(k.Name, err)
+		k.at.observer.MessageRefused(k.at.window, k.Name, err)
 	}
 	k.serving.Answer()
 }
@@ -336,8 +346,8 @@ func (k *key) fold(n int64) {
 	c := fold.Change{Kind: fold.Add, N: n}
 	if _, ok := k.change(c, k.view()); !ok { // it was accepted: a Flush is to tell of it
 		err := verb.NotApplied(verb.ErrOverflow)
-		k.remember(unflushed(k.Name, c, err))
-		k.at.observer.ChangeRefused(k.Name, n, false, err)
+		k.remember(k.unflushed(c, err))
+		k.at.observer.ChangeRefused(k.at.window, k.Name, n, false, err)
 		return
 	}
 	k.at.failAt.At("lax key: increments folded")

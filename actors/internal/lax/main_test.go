@@ -26,7 +26,7 @@ func (*told) WriterRecovered(string, int, time.Duration)     {}
 func (*told) DataLost(string, *ledger.Loss)                  {}
 func (*told) ActorPanicked(string, error)                    {}
 
-func (o *told) ChangeRefused(_ string, n int64, _ bool, _ error) {
+func (o *told) ChangeRefused(_, _ string, n int64, _ bool, _ error) {
 	o.changes = append(o.changes, n)
 	if o.panics {
 		panic("a bug")
@@ -35,7 +35,7 @@ func (o *told) ChangeRefused(_ string, n int64, _ bool, _ error) {
 
 func (*told) Overloaded(int) {}
 
-func (o *told) MessageRefused(_ string, err error) {
+func (o *told) MessageRefused(_, _ string, err error) {
 	o.messages = append(o.messages, err)
 	if o.panics {
 		panic("a bug")

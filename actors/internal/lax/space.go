@@ -32,6 +32,7 @@ type Config struct {
 	Container    *redisio.Container
 	Name         string // of the space; its actors' names start with it
 	Writer       string // what events call its writer
+	Window       string // what events call the window of its counters; "" if they are of none
 	Observer     host.Observer
 	Watcher      *trace.Watcher // or nil
 	Lifetime     time.Duration  // of ledgers
@@ -57,7 +58,7 @@ type Space struct {
 // New returns a space of which nothing lives yet.
 func New(cfg Config) *Space {
 	c := &coordinator{
-		name: cfg.Writer, redis: cfg.Redis, observer: cfg.Observer, watcher: cfg.Watcher, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
+		name: cfg.Writer, window: cfg.Window, redis: cfg.Redis, observer: cfg.Observer, watcher: cfg.Watcher, failAt: cfg.FailAt, risen: cfg.Woken, clock: refresh.NewClock(),
 		allowedLag: min(cfg.AllowedLag, longest), maxStaleness: cfg.MaxStaleness, pending: cfg.Pending,
 		book:  ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime},
 		epoch: 1, since: 1, // a key never listed has 0
@@ -192,10 +193,11 @@ func (s *Space) Add(key string, n int64) error {
 // Ask carries out an operation whose outcome goes to reply. An error says why it was
 // not accepted.
 func (s *Space) Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) error {
-	if !o.Kind.Reads() && s.refuses(key) {
+	if !o.Kind.Reads() && s.refuses(key) || o.Kind == verb.Del && s.at.pending.Full() {
 		return verb.NotApplied(verb.ErrOverloaded)
 	}
-	if !s.keys.Offer(key, request.Asked(key, o, reply)) {
+	if !s.keys.Offer(key, request.Asked(key, o, s.at.pending, reply)) {
+		s.at.pending.Add(-1)
 		return verb.NotApplied(verb.ErrClosed)
 	}
 	return nil

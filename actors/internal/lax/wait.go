@@ -153,7 +153,7 @@ func (k *key) failParked(err error) {
 		message := *k.queues.parked.Peek()
 		if r, ok := message.(*request.Request); ok && k.needsView(r) && !k.viewKnown() {
 			if !r.Answered() {
-				k.at.observer.MessageRefused(k.Name, err)
+				k.at.observer.MessageRefused(k.at.window, k.Name, err)
 			}
 			r.Fail(err)
 		} else if !k.handle(message, true) {

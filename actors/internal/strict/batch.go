@@ -18,9 +18,9 @@ import (
 // While an attempt is under way taken and chosen belong to the goroutine that sends
 // it. Until the call leaves, callers may withdraw from it.
 type batch struct {
-	observer host.Observer
-	changes  *ledger.Batch // nil for reads
-	reads    *redisio.Call // nil for changes
+	writer  *writer
+	changes *ledger.Batch // nil for reads
+	reads   *redisio.Call // nil for changes
 
 	taken     []*request.Request // off the queue
 	chosen    []*request.Request // those of them that go: not withdrawn when it was written
@@ -33,17 +33,17 @@ type batch struct {
 }
 
 // newBatch makes a batch of requests.
-func newBatch(book *ledger.Book, observer host.Observer, taken []*request.Request) *batch {
-	b := &batch{observer: observer, taken: taken}
+func newBatch(w *writer, taken []*request.Request) *batch {
+	b := &batch{writer: w, taken: taken}
 	if taken[0].Recalls() {
-		b.reads = &redisio.Call{Task: redisio.Recall, At: book.At, Gather: b.gather}
+		b.reads = &redisio.Call{Task: redisio.Recall, At: w.book.At, Gather: b.gather}
 		return b
 	}
 	if every(taken, verb.Kind.Reads) {
-		b.reads = &redisio.Call{Task: redisio.Read, At: book.At, Gather: b.gather}
+		b.reads = &redisio.Call{Task: redisio.Read, At: w.book.At, Gather: b.gather}
 		return b
 	}
-	b.changes = book.NewBatch(nil, b.gather, b.claim)
+	b.changes = w.book.NewBatch(nil, b.gather, b.claim)
 	if every(taken, func(k verb.Kind) bool { return k.Reads() || k.Frees() || k == verb.Apply }) { // whose steps follow
 		b.changes.Light()
 	}
@@ -147,7 +147,7 @@ func (b *batch) deliver(results []verb.Result, failAt host.FailPoint) {
 		b.answered += size
 		r.Claim() // a read is not claimed before: its caller may withdraw to the end
 		if r.Parts == nil {
-			b.report(r, results[from].Err)
+			b.writer.report(r, results[from].Err)
 			r.Settle(results[from])
 			continue
 		}
@@ -166,7 +166,7 @@ func (b *batch) fail(err error) {
 	for b.delivered < len(b.chosen) {
 		r := b.chosen[b.delivered]
 		b.delivered++
-		b.report(r, err)
+		b.writer.report(r, err)
 		r.Claim()
 		r.Settle(verb.Result{Err: err})
 	}
@@ -186,13 +186,6 @@ func (b *batch) refuseRemembered(waiting []*request.Request) []*request.Request 
 		}
 	}
 	return others
-}
-
-// report tells of a failure that nobody waits for.
-func (b *batch) report(r *request.Request, err error) {
-	if err != nil && !r.Answered() {
-		b.observer.MessageRefused(r.Key, err)
-	}
 }
 
 // board gives the batch a number, where somebody watches, and tells its calls.

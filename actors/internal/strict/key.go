@@ -43,9 +43,7 @@ func (k *key) onRestarting() {
 	if r := k.current; r != nil {
 		k.current = nil
 		err := verb.NotApplied(request.ErrPanicked)
-		if !r.Answered() {
-			k.writer.observer.MessageRefused(k.Name, err)
-		}
+		k.writer.report(r, err)
 		r.Fail(err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func callOf(key string) *request.Request {
-	return request.Asked(key, verb.Op{Kind: verb.Inc, N: 1}, func(verb.Op, verb.Result) {})
+	return request.Asked(key, verb.Op{Kind: verb.Inc, N: 1}, limit.New(1<<40, nil), func(verb.Op, verb.Result) {})
 }
 
 func messageOf(key string) *request.Request {

@@ -28,6 +28,7 @@ type Config struct {
 	Container *redisio.Container
 	Name      string // of the space; its actors' names start with it
 	Writer    string // what events call its writer
+	Window    string // what events call the window of its counters; "" if they are of none
 	Observer  host.Observer
 	Watcher   *trace.Watcher // or nil
 	Lifetime  time.Duration  // of ledgers
@@ -47,7 +48,7 @@ type Space struct {
 // New returns a space of which nothing lives yet.
 func New(cfg Config) *Space {
 	w := &writer{
-		name: cfg.Writer, redis: cfg.Redis, observer: cfg.Observer, watcher: cfg.Watcher, failAt: cfg.FailAt, risen: cfg.Woken,
+		name: cfg.Writer, window: cfg.Window, redis: cfg.Redis, observer: cfg.Observer, watcher: cfg.Watcher, failAt: cfg.FailAt, risen: cfg.Woken,
 		book: ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime, Replicas: cfg.Replicas},
 	}
 	w.actor = host.NewResident(cfg.Host, cfg.Name+"-writer", true, w)
@@ -150,7 +151,11 @@ func (s *Space) Add(key string, n int64) error {
 // Ask carries out an operation whose outcome goes to reply. An error says why it was
 // not accepted.
 func (s *Space) Ask(key string, o verb.Op, reply func(verb.Op, verb.Result)) error {
-	if !s.keys.Offer(key, request.Asked(key, o, reply)) {
+	if s.pending.Full() {
+		return verb.NotApplied(verb.ErrOverloaded)
+	}
+	if !s.keys.Offer(key, request.Asked(key, o, s.pending, reply)) {
+		s.pending.Add(-1)
 		return verb.NotApplied(verb.ErrClosed)
 	}
 	return nil
@@ -260,10 +265,9 @@ func (s *Space) Abandon() []barrier.Unflushed {
 		k.onRestarting() // a panic may have left an operation
 		for _, message := range k.Box.Drain() {
 			if r, ok := message.(*request.Request); ok {
-				if !r.Answered() {
-					s.writer.observer.MessageRefused(r.Key, verb.NotApplied(verb.ErrClosed))
-				}
-				r.Fail(verb.NotApplied(verb.ErrClosed))
+				closed := verb.NotApplied(verb.ErrClosed)
+				s.writer.report(r, closed)
+				r.Fail(closed)
 			}
 		}
 	}

@@ -41,6 +41,7 @@ const maxOps = 1000
 type writer struct {
 	actor    *host.Resident
 	name     string // in events
+	window   string // that of the counters, in events; "" if they are of none
 	redis    redisio.Sender
 	observer host.Observer
 	watcher  *trace.Watcher // or nil
@@ -201,7 +202,7 @@ func (w *writer) load() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if taken := w.queue.take(maxOps); len(taken) > 0 {
-		w.batch, w.busy = newBatch(&w.book, w.observer, taken), true
+		w.batch, w.busy = newBatch(w, taken), true
 		w.batch.board(w.watcher)
 	}
 }
@@ -352,7 +353,7 @@ func (w *writer) abandon() {
 			waiting = b.waiting()
 		}
 		for _, r := range waiting {
-			w.abandonOne(b, r, closed)
+			w.abandonOne(r, closed)
 		}
 	}
 	w.mu.Lock()
@@ -360,15 +361,13 @@ func (w *writer) abandon() {
 	w.closed = true
 	w.mu.Unlock()
 	for _, r := range left {
-		if !r.Answered() {
-			w.observer.MessageRefused(r.Key, closed)
-		}
+		w.report(r, closed)
 		r.Fail(closed)
 	}
 }
 
 // abandonOne settles a request of the batch that is left.
-func (w *writer) abandonOne(b *batch, r *request.Request, closed error) {
+func (w *writer) abandonOne(r *request.Request, closed error) {
 	err := closed // it was not written, and will not be
 	if !r.Claim() {
 		if !r.Claimed() {
@@ -377,8 +376,15 @@ func (w *writer) abandonOne(b *batch, r *request.Request, closed error) {
 		err = verb.Unknown(verb.Hint(request.ErrStopped, w.lastTrouble()))
 	}
 	r.Held = true // the goroutine that sends the batch may look at it
-	b.report(r, err)
+	w.report(r, err)
 	r.Settle(verb.Result{Err: err})
+}
+
+// report tells of a failure that nobody waits for.
+func (w *writer) report(r *request.Request, err error) {
+	if err != nil && !r.Answered() {
+		w.observer.MessageRefused(w.window, r.Key, err)
+	}
 }
 
 // whenIdle returns a channel that is closed once nothing is queued or under way.
