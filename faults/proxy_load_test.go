@@ -52,14 +52,17 @@ type load struct {
 	events []distkit.Event // those that nothing here may cause
 }
 
-// newLoad starts the Systems, whose client dials by dial, and would retry.
-func newLoad(t testing.TB, run *chaos.Run, direct *redis.Client, prefix string, dial func() string) (l *load, closeClient func()) {
+// newLoad starts the Systems, whose client dials by dial as the user with the rights, and
+// would retry.
+func newLoad(t testing.TB, run *chaos.Run, direct *redis.Client, prefix string, rights *rights, dial func() string) (l *load, closeClient func()) {
 	t.Helper()
 	l = &load{run: run, direct: direct, prefix: prefix}
 	for i := range l.keys {
 		l.keys[i] = distkit.MustKey("k" + strconv.Itoa(i))
 	}
-	client := redis.NewClient(retrying(direct, dial))
+	options := retrying(direct, dial)
+	options.Username, options.Password = rights.user, rights.password
+	client := redis.NewClient(options)
 	for i := range l.systems {
 		system, err := distkit.NewSystem(client,
 			distkit.WithPrefix(distkit.MustKey(prefix)), distkit.WithLogger(slog.New(slog.DiscardHandler)),
@@ -176,10 +179,12 @@ func (l *load) common(ctx context.Context, rng *rand.Rand, c distkit.Counter, to
 	case p < 8:
 		value, err := c.Get(ctx, key)
 		l.note("Get", told[k].of(value, 0, err))
-	default:
+	case p < 9:
 		reply, err := c.PID(key).Request(ctx, distkit.Inc{N: n})
 		value, _ := reply.(distkit.Value)
 		l.note("Request", told[k].of(value.N, n, err))
+	default:
+		l.ask(rng, c.PID(key).Actor(), &told[k], k)
 	}
 }
 
@@ -289,6 +294,12 @@ func wait(rng *rand.Rand, impatient bool) (context.Context, context.CancelFunc) 
 // gaveUp reports whether an operation failed because its caller's wait ended.
 func gaveUp(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// excused reports whether an operation failed as it may: its caller's wait ended, or the
+// user was not permitted it, which is told at once.
+func excused(err error) bool {
+	return gaveUp(err) || errors.Is(err, distkit.ErrNotApplied) && deniedTo(err)
 }
 
 // sharedRedis is the address that a wire leads to.

@@ -38,6 +38,7 @@ func TestProxy(t *testing.T) {
 	p.wire = startWire(t, addr, run.Rand(1))
 	p.toxics = startToxics(t, p.wire.addr)
 	p.dials = run.Rand(2)
+	p.rights = newRights(t, direct, p.prefix)
 	epochs := uint64(0)
 	for p.wire.scripts.Load() < batches && time.Now().Before(end) && !t.Failed() {
 		epochs++
@@ -46,12 +47,13 @@ func TestProxy(t *testing.T) {
 		run.Cases(int(p.wire.scripts.Load() - batchesBefore))
 		run.Faults(p.faults() - faultsBefore)
 	}
-	t.Logf("%d epochs, %d batches; connections with a toxic %d, refused %d; %v; strict %+v, lax %+v; of %d transactions with an ID %d were settled at the end, %d of which had been carried out",
-		epochs, p.wire.scripts.Load(), p.poisoned.Load(), p.refused.Load(), p.wire, p.tally[0], p.tally[1], p.txs, p.settled, p.recalled)
+	t.Logf("%d epochs, %d batches; connections with a toxic %d, refused %d; permissions withdrawn %d; %v; strict %+v, lax %+v; of %d transactions with an ID %d were settled at the end, %d of which had been carried out",
+		epochs, p.wire.scripts.Load(), p.poisoned.Load(), p.refused.Load(), p.rights.withdrawn, p.wire, p.tally[0], p.tally[1], p.txs, p.settled, p.recalled)
 	require.Positive(t, epochs, "-timeout leaves no time")
 	if t.Failed() || !run.Long() {
 		return // the short form may be too short for the rarest
 	}
+	require.Positive(t, p.rights.withdrawn)
 	require.Positive(t, p.recalled, "no transaction was carried out and not told")
 	for fault := resetBefore; fault < wireFaults; fault++ {
 		require.Positive(t, p.wire.injured[fault].Load(), "a kind of fault never came")
@@ -78,6 +80,7 @@ type proxied struct {
 	prefix string
 	wire   *wire
 	toxics toxics
+	rights *rights
 	tally  [len(kinds)]tally
 
 	txs               int   // transactions with an ID
@@ -92,7 +95,7 @@ type proxied struct {
 
 // faults is how many there have been.
 func (p *proxied) faults() int {
-	return p.wire.faults() + int(p.poisoned.Load()) + int(p.refused.Load())
+	return p.wire.faults() + int(p.poisoned.Load()) + int(p.refused.Load()) + p.rights.withdrawn
 }
 
 // dial chooses the way of a new connection: through toxiproxy or past it,
@@ -129,14 +132,14 @@ func (p *proxied) hurt() (heal func()) {
 
 // epoch runs callers until the wire has passed as many script calls in all.
 func (p *proxied) epoch(t *testing.T, epoch uint64, until int64, end time.Time) {
-	l, closeClient := newLoad(t, p.run, p.direct, fmt.Sprintf("%s-%d", p.prefix, epoch), p.dial)
+	l, closeClient := newLoad(t, p.run, p.direct, fmt.Sprintf("%s-%d", p.prefix, epoch), p.rights, p.dial)
 	defer closeClient()
 	heal := p.hurt()
 	defer heal()
 
 	var stop atomic.Bool
 	p.wire.whenPassed(until, time.Until(end), func() { stop.Store(true) })
-	l.callers(epoch, &stop)
+	p.rights.comeAndGo(p.run.Rand(epoch<<8|0xff), func() { l.callers(epoch, &stop) })
 
 	if epoch%2 == 0 {
 		heal()

@@ -70,7 +70,7 @@ func (t *told) of(value, change int64, err error) error {
 	default:
 		t.refused = append(t.refused, change)
 	}
-	if !gaveUp(err) {
+	if !excused(err) {
 		return fmt.Errorf("failed for another reason than its context: %w", err)
 	}
 	return nil

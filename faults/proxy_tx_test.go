@@ -104,7 +104,7 @@ func (l *load) apply(rng *rand.Rand, system *distkit.System, x *proxyTx, patient
 		}
 	case errors.Is(err, distkit.ErrNotApplied) == errors.Is(err, distkit.ErrOutcomeUnknown):
 		l.run.Violation("transaction %q: neither not applied nor unknown, or both: %v", x.tx.ID, err)
-	case !gaveUp(err):
+	case !excused(err):
 		l.run.Violation("transaction %q failed for another reason than its context: %v", x.tx.ID, err)
 	}
 	return false
@@ -159,7 +159,7 @@ func (l *load) repeat(rng *rand.Rand, system *distkit.System) {
 	ctx, cancel := wait(rng, true)
 	defer cancel()
 	out, err := system.Strict().Apply(ctx, other)
-	if !errors.Is(err, distkit.ErrConflict) && !gaveUp(err) {
+	if !errors.Is(err, distkit.ErrConflict) && !excused(err) {
 		l.run.Violation("transaction %q with other steps: %+v, %v", x.tx.ID, out, err)
 	}
 }
@@ -174,7 +174,7 @@ func (l *load) readWallets(rng *rand.Rand, system *distkit.System) {
 	defer cancel()
 	out, err := system.Strict().Apply(ctx, tx)
 	if err != nil {
-		if !gaveUp(err) {
+		if !excused(err) {
 			l.run.Violation("reading the wallets: %v", err)
 		}
 		return

@@ -40,6 +40,7 @@ type simCase struct {
 	shards  int      // over which the counters are spread; then Redis loses no counters, and none are cleared
 	abrupt  bool     // the first System is shut down in the middle of it
 	breaks  simGap   // what happens at rest, between two phases
+	closes  bool     // the client is closed in the middle of it, for good
 
 	client   redis.UniversalClient
 	server   *fakeServer
@@ -48,12 +49,13 @@ type simCase struct {
 	systems  []*distkit.System
 	closed   []atomic.Bool
 	workers  []*simWorker
-	over     atomic.Bool         // the faults of the phase are over
-	left     []distkit.Unflushed // what the abrupt Shutdown listed
-	blind    atomic.Int64        // how often a writer could not learn who had emptied a container
-	bares    atomic.Bool         // batches may have gone without a ledger
-	vanished [2]atomic.Bool      // the counters of each kind have vanished at rest
-	known    [2]bool             // its writers knew them to be there
+	over     atomic.Bool            // the faults of the phase are over
+	shut     atomic.Bool            // the client has been closed
+	left     [2][]distkit.Unflushed // what Shutdowns that left something listed, by System
+	blind    atomic.Int64           // how often a writer could not learn who had emptied a container
+	bares    atomic.Bool            // batches may have gone without a ledger
+	vanished [2]atomic.Bool         // the counters of each kind have vanished at rest
+	known    [2]bool                // its writers knew them to be there
 
 	mu       sync.Mutex
 	problems []string
@@ -104,13 +106,16 @@ func newSimCase(seed uint64) *simCase {
 	s.repeats = oneIn(5)
 	s.wide = oneIn(50)
 	s.breaks = []simGap{simNoGap, simNoGap, simNoGap, simForgets, simEmpties, simFlushed, simIdle, simRested}[s.rng.IntN(8)]
+	if rand.New(rand.NewPCG(seed, 1<<33)).IntN(8) == 0 { // then nothing else that only a client brings to light
+		s.closes, s.breaks, s.evicts, s.lossy, s.deletes, s.clears = true, simNoGap, simEvict{}, false, false, false
+	}
 	if s.lossy || s.empties() { // a fall back brings back what was deleted
 		s.deletes, s.clears = false, false
 	}
 	if s.loses() { // else nobody would count by then
 		s.pause = max(s.pause, 100*time.Millisecond)
 	}
-	s.abrupt = oneIn(4) && !s.deletes && !s.clears && !s.lossy && !s.empties() && !s.evicts.ledgers
+	s.abrupt = oneIn(4) && !s.closes && !s.deletes && !s.clears && !s.lossy && !s.empties() && !s.evicts.ledgers
 	s.shards = 1
 	if more := rand.New(rand.NewPCG(seed, 1<<32)).IntN(4); more > 1 && !s.lossy && !s.empties() && !s.clears {
 		s.shards = more
@@ -193,7 +198,7 @@ func (s *simCase) reborn(op *simOp) bool {
 // that was in doubt when its ledger vanished.
 func (s *simCase) onSetAside(e distkit.ChangeRefused) {
 	s.did("changes set aside")
-	if !errors.Is(e.Err, distkit.ErrOutcomeUnknown) || errors.Is(e.Err, distkit.ErrNotApplied) || !s.mayBeUnknown(1, e.Key.String(), e.N) {
+	if !s.shut.Load() && (!errors.Is(e.Err, distkit.ErrOutcomeUnknown) || errors.Is(e.Err, distkit.ErrNotApplied) || !s.mayBeUnknown(1, e.Key.String(), e.N)) {
 		s.broken("event: %v", e)
 	}
 	s.mu.Lock()
@@ -203,7 +208,7 @@ func (s *simCase) onSetAside(e distkit.ChangeRefused) {
 
 // gaveUp reports whether an error says that its caller, or the System, gave up.
 func (s *simCase) gaveUp(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || s.abrupt
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || s.abrupt || s.shut.Load()
 }
 
 // opMayBeUnknown is mayBeUnknown for an operation of a caller's.
@@ -342,7 +347,7 @@ func (s *simCase) phase() {
 		return
 	}
 	for i, system := range s.systems {
-		if s.closed[i].Load() {
+		if s.closed[i].Load() || s.shut.Load() {
 			continue
 		}
 		ctx, cancel := context.WithDeadline(context.Background(), healed.Add(simSettled))

@@ -14,7 +14,7 @@ import (
 )
 
 // weather passes the time of a phase: outages, crashes, falls back to an
-// earlier state, evictions, the abrupt end of a System.
+// earlier state, evictions, the abrupt end of a System, or of the client.
 func (s *simCase) weather(lasts time.Duration) {
 	end := time.Now().Add(lasts)
 	pass := func(most time.Duration) bool {
@@ -44,6 +44,10 @@ func (s *simCase) weather(lasts time.Duration) {
 		switch n := s.rng.IntN(10); {
 		case n < 2 || n < 3 && !s.loses():
 			outage(simOutages[s.rng.IntN(len(simOutages))])
+		case s.closes && n < 6 && !s.shut.Swap(true):
+			s.note("the client is closed")
+			s.did("clients closed")
+			_ = s.client.Close()
 		case n < 4:
 			s.note("every connection is closed")
 			s.hangUp()
@@ -166,12 +170,14 @@ func (s *simCase) stopped(system int, err error, late bool) {
 	var left *distkit.UnflushedError
 	switch {
 	case err == nil:
+	case s.shut.Load() && errors.As(err, &left) && left.Cause == nil:
+		s.left[system] = left.Changes
 	case !late:
 		if !s.setAside(err) {
 			s.broken("a Shutdown that had time left: %v", err)
 		}
 	case errors.As(err, &left) && errors.Is(err, context.DeadlineExceeded):
-		s.left = left.Changes
+		s.left[system] = left.Changes
 	default:
 		s.broken("a Shutdown whose time was up: %v", err)
 	}
@@ -193,20 +199,20 @@ func (s *simCase) setAside(err error) bool {
 	return true
 }
 
-// unflushed is what the abrupt Shutdown, or an event, said of an operation: applied
+// unflushed is what a Shutdown that left something, or an event, said of an operation: applied
 // if it was not told of.
 func (s *simCase) unflushed(op *simOp) simOutcome {
 	if op.kind != 1 || op.digit < 0 {
 		return simApplied
 	}
-	for _, change := range s.left {
-		if op.system == 0 && change.Key.String() == op.key && simDigit(change.N, op.digit) != 0 {
+	for _, change := range s.left[op.system] {
+		if change.Key.String() == op.key && simDigit(change.N, op.digit) != 0 {
 			return s.history.outcome("Shutdown", change.Err)
 		}
 	}
 	for _, change := range s.aside {
 		if change.Key.String() == op.key && simDigit(change.N, op.digit) != 0 {
-			return simUnknown
+			return s.history.outcome("event", change.Err)
 		}
 	}
 	return simApplied
@@ -218,7 +224,7 @@ func (s *simCase) check() {
 	s.history.check(held)
 	for _, w := range s.workers {
 		for kind := range w.own {
-			if kind == 1 && s.abrupt && w.system == 0 {
+			if kind == 1 && (s.abrupt && w.system == 0 || s.shut.Load()) {
 				continue // the Shutdown may have left an assignment behind
 			}
 			w.holds(kind, "the end", held[kind][w.own[kind].key.String()])
@@ -228,7 +234,7 @@ func (s *simCase) check() {
 	gaps := s.plan.watch.told()
 	s.plan.watch.checkApplied(s.server.data)
 	s.server.mu.Unlock()
-	if !s.abrupt {
+	if !s.abrupt && !s.shut.Load() {
 		s.checkLosses(gaps)
 	}
 }

@@ -147,7 +147,8 @@ func (h *simHistory) lose() {
 }
 
 // refused notes an event about a message that nobody waited for. Of unknown
-// outcome it may be only where a Shutdown was given up, or a ledger vanished.
+// outcome it may be only where a Shutdown was given up, the client closed, or a ledger
+// vanished.
 func (h *simHistory) refused(e distkit.MessageRefused) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -159,7 +160,7 @@ func (h *simHistory) refused(e distkit.MessageRefused) {
 	switch outcome := h.outcome("Send", e.Err); {
 	case outcome == simNotApplied:
 		told.notApplied++
-	case outcome == simUnknown && (h.sim.abrupt || h.sim.keyMayBeUnknown(0, e.Key.String()) || h.sim.keyMayBeUnknown(1, e.Key.String())):
+	case outcome == simUnknown && (h.sim.abrupt || h.sim.shut.Load() || h.sim.keyMayBeUnknown(0, e.Key.String()) || h.sim.keyMayBeUnknown(1, e.Key.String())):
 		told.unknown++
 	default:
 		h.sim.broken("event: %v", e)

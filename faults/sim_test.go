@@ -75,7 +75,7 @@ func TestSimulation(t *testing.T) {
 var simMust = []string{
 	"batches applied", "batches that came again", "bare batches applied", "gaps", "batches without a ledger",
 	"writers without a ledger in doubt", "lanes fenced", "calls applied", "calls not applied", "calls unknown",
-	"fault: closed, run late", "fault: run, closed", "fault: redirected", "falls back", "commands repeated",
+	"fault: closed, run late", "fault: run, closed", "fault: redirected", "falls back", "commands repeated", "clients closed",
 	"outage: " + string(simFull), "data lost: " + distkit.RolledBack.String(), "data lost: " + distkit.LedgerGone.String(),
 	"data lost: " + distkit.CountersGone.String(), "changes set aside", "Flushes that told of changes set aside",
 	"rests: " + string(simForgets), "rests: " + string(simEmpties), "rests: " + string(simFlushed), "rests: " + string(simIdle),

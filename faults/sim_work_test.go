@@ -267,7 +267,7 @@ func (w *simWorker) flush(ctx context.Context) {
 	case err == nil && w.sim.grows():
 		held := w.sim.held()
 		h.flowed(simFlow{w.system, from, held[1]})
-	case err != nil && ctx.Err() == nil && !errors.Is(err, distkit.ErrClosed) && !w.sim.setAside(err):
+	case err != nil && ctx.Err() == nil && !errors.Is(err, distkit.ErrClosed) && !w.sim.shut.Load() && !w.sim.setAside(err):
 		w.sim.broken("a Flush failed by itself: %v", err)
 	}
 }
