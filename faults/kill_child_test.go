@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -216,21 +215,27 @@ func (h *killHook) call(cmds []redis.Cmder, do func() error) error {
 	time.Sleep(h.far)
 	err := do()
 	if h.pipe != nil {
-		written := 0
-		if err == nil && slices.ContainsFunc(cmds, killWrites) {
-			written = killWritten
+		did := 0
+		if err == nil {
+			for _, cmd := range cmds {
+				did = max(did, killDid(cmd))
+			}
 		}
-		h.pipe.tell(killCallEnd, written, number)
+		h.pipe.tell(killCallEnd, did, number)
 	}
 	return err
 }
 
-// killWrites reports whether a command carries a batch: a lane is opened before its
-// first, which costs that one a trip more, and writes nothing.
-func killWrites(cmd redis.Cmder) bool {
-	if name := cmd.Name(); name != "evalsha" && name != "eval" {
-		return false
-	}
+// killDid is what a command has done: carried a batch, or opened a lane, which costs the
+// first batch of that a trip more, and writes nothing.
+func killDid(cmd redis.Cmder) int {
 	args := cmd.Args() // the name, the script, the number of keys, one key, the task
-	return len(args) > 4 && fmt.Sprint(args[4]) != "open"
+	switch name := cmd.Name(); {
+	case name != "evalsha" && name != "eval" || len(args) <= 4:
+		return 0
+	case fmt.Sprint(args[4]) == "open":
+		return killOpened
+	default:
+		return killWritten
+	}
 }

@@ -26,12 +26,15 @@ const (
 	killFlushStart  killKind = 'f' // the n-th Flush is called
 	killFlushEnd    killKind = 'F' // it succeeded
 	killCallStart   killKind = 'r' // the lax writer's call number n to Redis is about to leave
-	killCallEnd     killKind = 'R' // it has returned; key is killWritten if it wrote, and could
+	killCallEnd     killKind = 'R' // it has returned; key is killWritten if it wrote, and could, killOpened if it opened a lane
 	killBeat        killKind = 'b' // a goroutine that wakes every millisecond did
 )
 
-// killWritten marks a call that wrote.
-const killWritten = 1
+// killWritten marks a call that wrote, killOpened one that opened a lane.
+const (
+	killWritten = 1 + iota
+	killOpened
+)
 
 // killRecord is one record.
 type killRecord struct {

@@ -22,11 +22,12 @@ func (k *key) del(r *request.Request) {
 	open, behind := k.takeOpen()
 	m := &mutation{Change: fold.Change{Kind: fold.Remove}, request: r, dropped: fold.Changes(nil).Then(open), barrier: behind}
 	k.more().dels = append(k.more().dels, m)
-	k.sendNext()
+	k.sendNext(false)
 }
 
-// sendNext hands the next change to the coordinator if none is in flight.
-func (k *key) sendNext() {
+// sendNext hands the next change to the coordinator if none is in flight: for the flush
+// that is to begin now, if late.
+func (k *key) sendNext(late bool) {
 	switch {
 	case k.flight != nil:
 	case len(k.dels()) > 0:
@@ -35,17 +36,17 @@ func (k *key) sendNext() {
 		k.at.urgent(k, k.flight)
 	default:
 		k.Box.SetLazy(k.dirty)
-		k.markDirty()
+		k.markDirty(late)
 	}
 }
 
 // markDirty has the coordinator gather what is open, unless it is to be done
-// anyway when the change in flight has landed.
-func (k *key) markDirty() {
+// anyway when the change in flight has landed: at the next tick, or now.
+func (k *key) markDirty(now bool) {
 	if !k.dirty && k.open.Kind != fold.Nothing && k.flight == nil && len(k.dels()) == 0 {
 		k.dirty = true
 		k.Box.SetLazy(true) // a gather will come
-		k.at.markDirty(k, k.behind != nil)
+		k.at.markDirty(k, now || k.behind != nil)
 	}
 }
 
@@ -169,7 +170,7 @@ func (k *key) dropParked(m *mutation) {
 func (k *key) onLanding(s *slot) {
 	k.land(s)
 	k.at.failAt.At("lax key: settled")
-	k.sendNext()
+	k.sendNext(s.late)
 	k.serveParked(!s.result.Silent) // after a total any view will do: it is one flush old at most
 	if !s.taken {
 		s.taken = true

@@ -170,7 +170,8 @@ func (c *coordinator) step() {
 func (c *coordinator) nextRound() *round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if (c.due || c.hurry) && len(c.flushed) == 0 {
+	full := len(c.rounds) >= maxRounds
+	if (c.due || c.hurry) && !full && len(c.flushed) == 0 {
 		c.beginFlush()
 	}
 	if len(c.dirty) > 0 {
@@ -184,7 +185,6 @@ func (c *coordinator) nextRound() *round {
 		r.begun = c.watcher.Begin()
 		return r
 	}
-	full := len(c.rounds) >= maxRounds
 	if len(c.wipes) > 0 || full && (len(c.dels) == 0 || len(c.rounds) > maxRounds) {
 		return nil
 	}

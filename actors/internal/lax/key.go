@@ -334,7 +334,7 @@ func (k *key) apply(r *request.Request) {
 	}
 	k.decide(verb.Result{N: after, Old: view, Applied: true})
 	k.at.failAt.At("lax key: folded")
-	k.markDirty()
+	k.markDirty(false)
 }
 
 // fold adds increments that nobody waits for. If they come to 0, they make a counter
@@ -351,7 +351,7 @@ func (k *key) fold(n int64) {
 		return
 	}
 	k.at.failAt.At("lax key: increments folded")
-	k.markDirty()
+	k.markDirty(false)
 }
 
 // change folds a change into what is open; after is what it makes of the view.
@@ -380,7 +380,7 @@ func (k *key) onRestarting() {
 		k.onLanding(message.slot)
 	}
 	k.current = nil
-	k.sendNext()
+	k.sendNext(false)
 	k.serveParked(false)
 }
 

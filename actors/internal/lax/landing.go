@@ -113,13 +113,14 @@ func (c *coordinator) land(r *round, call *call, err error) {
 		verb.Fail(call.Results, err)
 	}
 	sent := c.clock.At(call.Sent())
+	late := c.clock.Age(sent) >= c.allowedLag
 	if call.slots == nil { // Clears: every key is to know
 		for i := range r.slots {
-			c.tell(&r.slots[i], call.Results[0], sent)
+			c.tell(&r.slots[i], call.Results[0], sent, late)
 		}
 	}
 	for i, s := range call.slots {
-		c.tell(s, call.Results[i], sent)
+		c.tell(s, call.Results[i], sent, late)
 	}
 	for len(r.wipes) > 0 {
 		request := r.wipes[0]
@@ -131,12 +132,12 @@ func (c *coordinator) land(r *round, call *call, err error) {
 }
 
 // tell sends a key the result of its change, once.
-func (c *coordinator) tell(s *slot, result verb.Result, sent time.Duration) {
+func (c *coordinator) tell(s *slot, result verb.Result, sent time.Duration, late bool) {
 	c.failAt.At("coordinator: settling")
 	if s.told || s.mutation.Kind == fold.Nothing {
 		return
 	}
-	s.told, s.result, s.sent, s.step = true, result, sent, s.round.step
+	s.told, s.result, s.sent, s.late, s.step = true, result, sent, late, s.round.step
 	s.round.users.Add(1)
 	s.key.Box.Post(landing{s})
 }

@@ -117,6 +117,7 @@ type slot struct {
 	sent     time.Duration // when the change left: the total is not older
 	step     uint64        // the step at which the result came
 	gathered bool
+	late     bool // it was in flight for longer than AllowedLag: what its key has accepted meanwhile is to go at once
 	told     bool // the key has been sent its landing
 	taken    bool // the key has taken it in
 }
