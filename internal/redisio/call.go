@@ -47,11 +47,12 @@ type Call struct {
 	// then Gather, where it is set, gives them for each attempt, and Claim makes
 	// them final when the first byte is about to be written; false keeps the call
 	// from leaving.
-	Ops    []verb.Keyed
-	Gather func() []verb.Keyed
-	Claim  func() bool
-	fate   atomic.Int32
-	merged *verb.Merged // of Ops, as last written
+	Ops     []verb.Keyed
+	Gather  func() []verb.Keyed
+	Claim   func() bool
+	fate    atomic.Int32
+	merged  *verb.Merged // of Ops, as last written
+	passage *passage     // of an attempt that can be ended, or nil
 
 	Reply
 }
@@ -171,6 +172,10 @@ func (c *Call) lives() any {
 // batch reports whether the call carries operations that change something.
 func (c *Call) batch() bool { return c.Task == Apply || c.Task == Bare }
 
+// Stayed reports whether the attempt was kept from leaving: a caller had withdrawn, or the
+// call was revoked. That says nothing of Redis.
+func (c *Call) Stayed() bool { return c.Class == NotYet && errors.Is(c.Err, errKept) }
+
 // empties reports whether an operation can empty the container.
 func (c *Call) empties() bool {
 	for i := range c.Ops {
@@ -280,12 +285,12 @@ func (c *Call) readOnces(reply any) (r Reply, err error) {
 // readFields reads the reply to HMGET.
 func (c *Call) readFields(reply any) (r Reply, err error) {
 	fields, ok := reply.([]any)
-	if !ok || len(fields) != len(c.Ops) {
+	if !ok || len(fields) != max(1, len(c.Ops)) {
 		return r, fmt.Errorf("malformed reply to HMGET of %d fields", len(c.Ops))
 	}
-	r.Status, r.Results = Done, make([]verb.Result, len(fields))
-	for i, field := range fields {
-		r.Results[i] = verb.ParseField(field)
+	r.Status, r.Results = Done, make([]verb.Result, len(c.Ops))
+	for i := range r.Results {
+		r.Results[i] = verb.ParseField(fields[i])
 	}
 	return r, nil
 }

@@ -111,6 +111,9 @@ func (c *command) Args() []any {
 		for i := range call.Ops {
 			args = append(args, &call.Ops[i].Key)
 		}
+		if len(call.Ops) == 0 { // everybody has withdrawn, and it does not matter what is read
+			args = append(args, "")
+		}
 	case Scan:
 		args[1] = wire{c, []byte(call.At.Name)}
 		args = append(args, call.Cursor, "count", scanCount)
@@ -169,6 +172,9 @@ func (w wire) MarshalBinary() ([]byte, error) {
 		return nil, errKept
 	}
 	w.c.frozen, w.c.written = true, true
+	if p := w.c.call.passage; p != nil {
+		p.leaves(w.c.call)
+	}
 	if text, _ := w.c.Val().(string); w.c.waiting && text == "" { // else the copy before has been answered
 		w.c.unanswered++
 	}

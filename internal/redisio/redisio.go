@@ -65,6 +65,7 @@ type client struct {
 	redis.UniversalClient
 	cluster *redis.ClusterClient // nil if it is none
 	layout  *layoutGuard         // nil: none
+	lines   *lines               // nil: a wait for them cannot be ended
 	shut    shutCount
 	toFind  atomic.Bool // it is yet to be seen that what a Sentinel leads to is a master
 }
@@ -86,6 +87,7 @@ func newClient(c redis.UniversalClient) *client {
 		out.cluster = c
 	case *redis.Client:
 		out.toFind.Store(c.Options().Addr == failoverAddr)
+		out.lines = linesOf(c)
 	}
 	return out
 }

@@ -12,6 +12,8 @@
 // A caller that gives up on a claimed request tells "unknown" and leaves the
 // request to the engine, which never recycles one that somebody else may hold.
 //
+// A caller may be lent an attempt at sending its operation, before it waits: the mark lent.
+//
 // A caller whose operation was decided on its own goroutine, before it began to
 // wait, just finds it done. Otherwise it adds the mark waited to the state, and
 // only then whoever settles the request touches it once more, to send to done.
@@ -52,10 +54,12 @@ type Request struct {
 	Turn    uint64         // its place among those that wait for the strict writer
 	Held    bool           // the engine may look at it after it is settled: not to be recycled
 	Local   bool           // claiming decides it: no Redis between
+	Lends   bool           // its caller can carry what goes to Redis
 
 	state  atomic.Int32               // one of those below, perhaps with waited
 	done   chan struct{}              // nil where nobody waits; capacity 1
 	result verb.Result                // valid once state is done
+	load   Load                       // lent to the caller
 	reply  func(verb.Op, verb.Result) // answers a sender that is no caller, or nil
 }
 
@@ -66,7 +70,13 @@ const (
 	withdrawn
 
 	waited int32 = 1 << 3 // the caller waits at the channel
+	lent   int32 = 1 << 4 // the caller is to carry what it was lent before it waits
+	marks        = waited | lent
 )
+
+// Load is what a caller may be lent: an attempt to make on its own goroutine, which ends
+// soon after ctx does.
+type Load interface{ Carry(ctx context.Context) }
 
 var requests = sync.Pool{New: func() any { return &Request{done: make(chan struct{}, 1)} }}
 
@@ -142,7 +152,7 @@ func (r *Request) Remembered() bool {
 }
 
 // is reports whether the request is in a state.
-func (r *Request) is(state int32) bool { return r.state.Load()&^waited == state }
+func (r *Request) is(state int32) bool { return r.state.Load()&^marks == state }
 
 // Withdrawn reports whether its caller gave up before anything was decided.
 func (r *Request) Withdrawn() bool { return r.is(withdrawn) }
@@ -167,10 +177,10 @@ func (r *Request) Outcome() verb.Result { return r.result }
 func (r *Request) move(from, to int32) bool {
 	for {
 		mark := r.state.Load()
-		if mark&^waited != from {
+		if mark&^marks != from {
 			return false
 		}
-		if r.state.CompareAndSwap(mark, to|mark&waited) {
+		if r.state.CompareAndSwap(mark, to|mark&marks) {
 			return true
 		}
 	}
@@ -209,6 +219,16 @@ func (r *Request) deliver() {
 	}
 }
 
+// Lend has the caller carry a load, once and unless it waits already; false if it does
+// not.
+func (r *Request) Lend(load Load) bool {
+	if !r.Lends {
+		return false
+	}
+	r.Lends, r.load = false, load
+	return r.state.CompareAndSwap(queued, queued|lent)
+}
+
 // Fail claims and settles a request with an error, unless it is decided already.
 func (r *Request) Fail(err error) {
 	if r.Claim() {
@@ -224,6 +244,12 @@ func (r *Request) Await(ctx context.Context, trouble func() error) (result verb.
 		state := r.state.Load()
 		if state == done {
 			return r.result, r.Held
+		}
+		if state&lent != 0 {
+			if r.state.CompareAndSwap(state, state&^lent) {
+				r.load.Carry(ctx)
+			}
+			continue
 		}
 		if r.state.CompareAndSwap(state, state|waited) {
 			break

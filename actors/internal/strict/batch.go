@@ -27,6 +27,7 @@ type batch struct {
 	delivered int                // chosen requests that have their results, and are no longer ours
 	answered  int                // results that those took
 	failing   bool               // all that are ours get an error, from the first to the last
+	lent      bool               // a caller was to make the first attempt
 
 	id       uint64 // for the watcher; 0 where there is none
 	attempts int    // that have ended, for the watcher

@@ -3,8 +3,8 @@
 //
 //	caller ── Space ──► key (an actor each) ──► writer ──► one script call ──► Redis
 //
-// Files: space (what the engine calls), key (the actor of a key), writer with batch
-// (who goes, and what they are told).
+// Files: space (what the engine calls), key (the actor of a key), writer with queue and
+// batch (who goes, and what they are told), carrier (a caller that sends itself).
 package strict
 
 import (
@@ -51,6 +51,7 @@ func New(cfg Config) *Space {
 		name: cfg.Writer, window: cfg.Window, redis: cfg.Redis, observer: cfg.Observer, watcher: cfg.Watcher, failAt: cfg.FailAt, risen: cfg.Woken,
 		book: ledger.Book{At: cfg.Container, Lifetime: cfg.Lifetime, Replicas: cfg.Replicas},
 	}
+	w.carries, _ = cfg.Redis.(redisio.Interrupter)
 	w.actor = host.NewResident(cfg.Host, cfg.Name+"-writer", true, w)
 	s := &Space{writer: w, pending: cfg.Pending}
 	s.keys.Init(cfg.Host, cfg.Name, func() *key { return &key{writer: w} }, cfg.Woken)
@@ -60,7 +61,7 @@ func New(cfg Config) *Space {
 // Do carries out one operation and waits for its outcome within ctx.
 func (s *Space) Do(ctx context.Context, key string, o verb.Op) verb.Result {
 	r := request.Call(key, o)
-	r.Trip = trace.Of(ctx)
+	r.Trip, r.Lends = trace.Of(ctx), true
 	if !s.keys.Offer(key, r) {
 		r.Recycle()
 		return verb.Result{Err: verb.NotApplied(verb.ErrClosed)}

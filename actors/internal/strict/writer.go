@@ -43,6 +43,7 @@ type writer struct {
 	name     string // in events
 	window   string // that of the counters, in events; "" if they are of none
 	redis    redisio.Sender
+	carries  redisio.Interrupter // the same, if callers can make attempts
 	observer host.Observer
 	watcher  *trace.Watcher // or nil
 	failAt   host.FailPoint
@@ -63,6 +64,7 @@ type writer struct {
 	batch    *batch // loaded and not yet done with
 	inFlight bool
 	outbox   chan *batch // to the goroutine that sends; nil until the first batch
+	carrier  *carrier    // the caller that makes the attempt, or nil
 	outage   host.Outage
 	refused  bool // the last batch of changes failed
 }
@@ -207,17 +209,20 @@ func (w *writer) load() {
 	}
 }
 
-// send makes one attempt at the batch, on a goroutine of its own: the actor
-// stays free to hear of its stop while Redis hangs.
+// send makes one attempt at the batch, on the goroutine of one of its callers, or on one
+// of its own: the actor stays free to hear of its stop while Redis hangs.
 func (w *writer) send() {
-	if w.outbox == nil {
-		w.outbox = make(chan *batch, 1) // one is in flight at most
-		go w.sendAll(w.outbox)
-	}
 	if w.batch.changes != nil {
 		w.batch.changes.Sending()
 	}
 	w.inFlight = true
+	if w.lend(w.batch) {
+		return
+	}
+	if w.outbox == nil {
+		w.outbox = make(chan *batch, 1) // one is in flight at most
+		go w.sendAll(w.outbox)
+	}
 	w.outbox <- w.batch
 }
 
@@ -249,19 +254,29 @@ func (w *writer) attempt(b *batch) {
 func (w *writer) onReturned(b *batch) {
 	w.inFlight = false
 	w.failAt.At("strict writer: returned")
+	cut := w.carrier.endedBy(b) || b.call().Stayed()
 	switch verdict := w.takeIn(b); verdict {
 	case ledger.Done, ledger.Refuse, ledger.Unknown:
 		w.conclude(b, verdict)
 		w.failAt.At("strict writer: settled")
-		runtime.Gosched() // those just answered often have their next call ready: it joins the batch
+		if len(b.chosen) > 1 {
+			runtime.Gosched() // those just answered often have their next call ready: it joins the batch
+		}
 		w.next()
 		return
 	case ledger.Again:
 		w.send()
 		return
 	case ledger.Thaw:
-		w.thaw(b)
+		if w.thaw(b); cut {
+			w.next()
+			return
+		}
 	case ledger.Keep, ledger.Pending:
+		if cut {
+			w.send()
+			return
+		}
 	}
 	w.refused = w.refused || b.changes != nil
 	w.setTrouble(b.call().Err)
@@ -347,6 +362,7 @@ func (w *writer) quiet() bool {
 func (w *writer) abandon() {
 	closed := verb.NotApplied(verb.Hint(verb.ErrClosed, w.lastTrouble()))
 	if b := w.batch; b != nil {
+		w.carrier.end()
 		b.call().Revoke()
 		waiting := b.taken
 		if !w.inFlight {

@@ -1,0 +1,116 @@
+package redisio
+
+import (
+	"context"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// wired is a line whose other end takes what is written, and a call about to be written.
+func wired(t *testing.T, text string) (*line, *passage) {
+	t.Helper()
+	near, far := net.Pipe()
+	t.Cleanup(func() { _ = near.Close(); _ = far.Close() })
+	go func() {
+		for b := make([]byte, 64); ; {
+			if _, err := far.Read(b); err != nil {
+				return
+			}
+		}
+	}()
+	l := &line{Conn: near, of: &lines{}}
+	p := &passage{of: l.of, text: []byte(text)}
+	l.of.arm(p)
+	return l, p
+}
+
+// timesOut reports whether a read ends at once, and not when somebody closes the line.
+func (l *line) timesOut(t *testing.T, deadline time.Time) bool {
+	t.Helper()
+	require.NoError(t, l.SetReadDeadline(deadline))
+	closing := time.AfterFunc(50*time.Millisecond, func() { _ = l.Conn.Close() })
+	defer closing.Stop()
+	_, err := l.Read(make([]byte, 1))
+	require.Error(t, err)
+	return os.IsTimeout(err)
+}
+
+// The end of a call ends the read of its answer, begun or not, whatever deadline is set.
+func TestLine_endsTheReadOfItsCall(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]bool{"before it is written": true, "after": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, p := wired(t, "one")
+			if before {
+				p.end()
+			}
+			_, err := l.Write([]byte("call one"))
+			require.NoError(t, err)
+			if !before {
+				p.end()
+			}
+			require.True(t, l.timesOut(t, time.Time{}))
+			require.NoError(t, l.SetDeadline(time.Now().Add(time.Hour)))
+			require.True(t, l.timesOut(t, time.Now().Add(time.Hour)))
+		})
+	}
+}
+
+// A line that has gone on to another call, or carries only others', is left alone.
+func TestLine_goesOnToOtherCalls(t *testing.T) {
+	t.Parallel()
+	l, p := wired(t, "one")
+	_, err := l.Write([]byte("call two"))
+	require.NoError(t, err)
+	p.end()
+	require.False(t, l.timesOut(t, time.Time{}), "it is another call's")
+
+	l, p = wired(t, "one")
+	for _, text := range []string{"call one", "call two"} {
+		_, err := l.Write([]byte(text))
+		require.NoError(t, err)
+	}
+	p.end()
+	require.False(t, l.timesOut(t, time.Time{}), "it was used again before the end came")
+
+	l, p = wired(t, "one")
+	_, err = l.Write([]byte("call one"))
+	require.NoError(t, err)
+	p.end()
+	_, err = l.Write([]byte("call two")) // the answer was there all the same
+	require.NoError(t, err)
+	require.False(t, l.timesOut(t, time.Time{}), "the end was of the call before")
+}
+
+// A call that went by a connection that is no line shows that callers cannot be ended.
+func TestLines_unseen(t *testing.T) {
+	t.Parallel()
+	l := &lines{}
+	(&passage{of: l}).over()
+	require.False(t, l.blind.Load(), "it was never written")
+	p := &passage{of: l}
+	p.leaves(&Call{Task: Read, At: NewContainer("p", StrictKind)})
+	p.leaves(&Call{Task: Read, At: NewContainer("p", StrictKind)}) // by a hook that repeats
+	p.over()
+	require.True(t, l.blind.Load())
+	require.Nil(t, l.armed.Load())
+}
+
+// All Systems on a client share its lines, and one that has connections has none.
+func TestLines_ofAClient(t *testing.T) {
+	t.Parallel()
+	client := redis.NewClient(&redis.Options{Dialer: func(context.Context, string, string) (net.Conn, error) {
+		near, _ := net.Pipe()
+		return near, nil
+	}})
+	first := linesOf(client)
+	require.NotNil(t, first)
+	require.Same(t, first, linesOf(client))
+	require.NoError(t, client.Close())
+}
