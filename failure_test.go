@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -29,9 +30,9 @@ func patient(addr string) *redis.Options {
 func TestReplyLost_appliesOnce(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, f *fixture, _ distkit.Counter, kind string) {
-		proxy := redistest.StartProxy(t, f.client.Options().Addr)
-		options := redistest.Options(t)
-		options.Addr, options.MaxRetries = proxy.Addr, 5
+		line := &line.Line{}
+		options := line.Lead(*redistest.Options(t))
+		options.MaxRetries = 5
 		direct := f.client
 		f.client = redistest.NewClient(t, options)
 		system := f.another(t, distkit.WithBackoff(time.Millisecond, 2*time.Millisecond), distkit.WithAllowedLag(time.Millisecond))
@@ -42,7 +43,7 @@ func TestReplyLost_appliesOnce(t *testing.T) {
 		}
 		_, err := c.Inc(f.ctx, keyA, 0) // a connection that works
 		require.NoError(t, err)
-		proxy.Swallow(2)
+		line.LoseEvery(2)
 		for i := range 1000 {
 			got, err := c.Inc(f.ctx, keyA, 1)
 			require.NoError(t, err)
@@ -52,8 +53,8 @@ func TestReplyLost_appliesOnce(t *testing.T) {
 			}
 		}
 		require.Equal(t, "1000", f.stored(t, kind, keyA))
-		require.Greater(t, proxy.Lost(), int64(300))
-		proxy.Swallow(0)
+		require.Greater(t, line.Lost(), int64(300))
+		line.LoseEvery(0)
 		require.NoError(t, system.Shutdown(f.ctx))
 	})
 }
@@ -64,13 +65,13 @@ func TestReplyLost_laterOperationsWaitBehindTheBatch(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	options := redistest.Options(t)
-	proxy := redistest.StartProxy(t, options.Addr)
-	options.Addr = proxy.Addr
+	line := &line.Line{}
+	options = line.Lead(*options)
 	system := f.on(t, redistest.NewClient(t, options), distkit.WithBackoff(500*time.Millisecond, time.Second))
 	events := recordEvents(t, system)
 	_, err := system.Strict().Inc(f.ctx, keyC, 1) // opens the lane
 	require.NoError(t, err)
-	proxy.Swallow(1)
+	line.LoseEvery(1)
 	first := make(chan int64, 1)
 	go func() {
 		got, err := system.Strict().Inc(f.ctx, keyA, 1)
@@ -80,7 +81,7 @@ func TestReplyLost_laterOperationsWaitBehindTheBatch(t *testing.T) {
 		first <- got
 	}()
 	await[distkit.WriterFailed](t, events)
-	proxy.Swallow(0)
+	line.LoseEvery(0)
 	got, err := system.Strict().Inc(f.ctx, keyB, 10)
 	require.NoError(t, err)
 	require.EqualValues(t, 10, got)
@@ -93,17 +94,17 @@ func TestReplyLost_viewIsAsOldAsTheTotal(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	options := redistest.Options(t)
-	proxy := redistest.StartProxy(t, options.Addr)
-	options.Addr = proxy.Addr
+	line := &line.Line{}
+	options = line.Lead(*options)
 	system := f.on(t, redistest.NewClient(t, options), distkit.WithBackoff(100*time.Millisecond, time.Second))
 	events := recordEvents(t, system)
 	require.NoError(t, system.Lax().Add(keyB, 1)) // opens the lane
 	require.NoError(t, system.Flush(f.ctx))
-	proxy.Swallow(1)
+	line.LoseEvery(1)
 	require.NoError(t, system.Lax().Add(keyA, 1))
 	await[distkit.WriterFailed](t, events)
 	applied := time.Now()
-	proxy.Swallow(0)
+	line.LoseEvery(0)
 	require.NoError(t, system.Flush(f.ctx))
 	least := time.Since(applied)
 	view, err := system.Lax().View(f.ctx, keyA)

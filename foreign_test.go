@@ -13,6 +13,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -208,7 +209,7 @@ func TestLog_ofAnOutage(t *testing.T) {
 		defer mu.Unlock()
 		return text.Write(p)
 	}), nil))
-	line := &redistest.Line{}
+	line := &line.Line{}
 	client := redistest.NewClient(t, line.Lead(*redistest.Options(t)))
 	f := fixtureOn(t, client, distkit.WithLogger(logger), distkit.WithBackoff(time.Millisecond, time.Millisecond))
 	failures, recovered := make(chan struct{}, 100), make(chan struct{}, 1)

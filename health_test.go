@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -60,7 +61,7 @@ func errorAt(err error, at int) error {
 
 func TestStats_ofAnOutage(t *testing.T) {
 	t.Parallel()
-	line := &redistest.Line{}
+	line := &line.Line{}
 	f := fixtureOn(t, redistest.NewClient(t, line.Lead(*redistest.Options(t))),
 		distkit.WithBackoff(20*time.Millisecond, 50*time.Millisecond), distkit.WithAllowedLag(never))
 	require.Equal(t, distkit.Stats{MaxPending: 1_000_000}, f.Stats())
@@ -93,7 +94,7 @@ func TestStats_ofAnOutage(t *testing.T) {
 // Of an outage in which all callers gave up, Health is the first to see the end.
 func TestHealth_afterAnOutageInWhichAllGaveUp(t *testing.T) {
 	t.Parallel()
-	line := &redistest.Line{}
+	line := &line.Line{}
 	line.Down(true)
 	f := fixtureOn(t, redistest.NewClient(t, line.Lead(*redistest.Options(t))), distkit.WithBackoff(20*time.Millisecond, 50*time.Millisecond))
 	short, cancel := context.WithTimeout(f.ctx, 50*time.Millisecond)
@@ -110,7 +111,7 @@ func TestHealth_afterAnOutageInWhichAllGaveUp(t *testing.T) {
 // written when Redis is back, and then there is room again.
 func TestMaxPending_boundsWhatWaitsForRedis(t *testing.T) {
 	t.Parallel()
-	line := &redistest.Line{}
+	line := &line.Line{}
 	f := fixtureOn(t, redistest.NewClient(t, line.Lead(*redistest.Options(t))),
 		distkit.WithBackoff(20*time.Millisecond, 50*time.Millisecond), distkit.WithMaxPending(10))
 	events := recordEvents(t, f.System)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -39,9 +40,9 @@ func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 }
 
 // hooked is a System whose client goes by a line and has a hook, and has counted.
-func hooked(t *testing.T, kind string, h hook) (*fixture, distkit.Counter, *redistest.Line) {
+func hooked(t *testing.T, kind string, h hook) (*fixture, distkit.Counter, *line.Line) {
 	t.Helper()
-	line := &redistest.Line{}
+	line := &line.Line{}
 	client := redistest.NewClient(t, line.Lead(*redistest.Options(t)))
 	f := fixtureOn(t, client, distkit.WithBackoff(time.Millisecond, 10*time.Millisecond))
 	c := f.counters()[kind]
@@ -62,7 +63,7 @@ func TestHooks_thatRepeatAfterALostReply(t *testing.T) {
 		for _, refused := range []bool{false, true} {
 			t.Run(fmt.Sprint(kind, " refused ", refused), func(t *testing.T) {
 				t.Parallel()
-				var line *redistest.Line
+				var line *line.Line
 				var attempts atomic.Int32
 				f, c, line := hooked(t, kind, func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
 					err := next(ctx, cmd)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/stretchr/testify/require"
 )
@@ -48,8 +49,8 @@ func TestLedgerGone_inDoubt_isUnknownAndNeverAppliedAgain(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, f *fixture, _ distkit.Counter, kind string) {
 		options := redistest.Options(t)
-		proxy := redistest.StartProxy(t, options.Addr)
-		options.Addr = proxy.Addr
+		line := &line.Line{}
+		options = line.Lead(*options)
 		system := f.on(t, redistest.NewClient(t, options), distkit.WithBackoff(100*time.Millisecond, 100*time.Millisecond))
 		c := map[string]distkit.Counter{"strict_counter": system.Strict(), "lax_counter": system.Lax()}[kind]
 		events := recordEvents(t, system)
@@ -57,7 +58,7 @@ func TestLedgerGone_inDoubt_isUnknownAndNeverAppliedAgain(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, system.Flush(f.ctx))
 
-		proxy.Swallow(1)
+		line.LoseEvery(1)
 		told := make(chan error, 1)
 		go func() {
 			_, err := c.Inc(f.ctx, keyA, 10)
@@ -65,7 +66,7 @@ func TestLedgerGone_inDoubt_isUnknownAndNeverAppliedAgain(t *testing.T) {
 		}()
 		await[distkit.WriterFailed](t, events)
 		require.NoError(t, f.client.Del(f.ctx, f.ledgers(t, kind)...).Err())
-		proxy.Swallow(0)
+		line.LoseEvery(0)
 
 		lost := await[distkit.DataLost](t, events)
 		require.Equal(t, distkit.LedgerGone, lost.Reason)
@@ -113,7 +114,7 @@ func TestCountersGone_isToldEveryTime(t *testing.T) {
 func TestCountersGone_foundByABatchThatComesAgain_isTold(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	line := &redistest.Line{}
+	line := &line.Line{}
 	system := f.on(t, redistest.NewClient(t, line.Lead(*redistest.Options(t))))
 	strict, events := system.Strict(), recordEvents(t, system)
 	for _, leavesNone := range []func() error{

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/stretchr/testify/require"
 )
@@ -219,7 +220,7 @@ func TestProbe_tellsResendsAndOutages(t *testing.T) {
 	for _, kind := range []string{"strict", "lax"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			line, w := &redistest.Line{}, newWitness()
+			line, w := &line.Line{}, newWitness()
 			f := fixtureOn(t, redistest.NewClient(t, line.Lead(*redistest.Options(t))),
 				distkit.WithBackoff(time.Millisecond, 5*time.Millisecond), distkit.WithProbe(w.probe()))
 			c := f.counters()[kind+"_counter"]

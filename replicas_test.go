@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -65,7 +66,7 @@ func requireNotReplicated(t testing.TB, err error) {
 // A batch that is answered from its ledger, after a lost reply, waits for replicas too.
 func TestReplicas_areWaitedForAfterALostReply(t *testing.T) {
 	t.Parallel()
-	line := &redistest.Line{}
+	line := &line.Line{}
 	client := redistest.NewClient(t, line.Lead(*redistest.Options(t)))
 	f := fixtureOn(t, client, distkit.WithReplicas(1, 5*time.Millisecond), distkit.WithBackoff(time.Millisecond, time.Millisecond))
 	_, err := f.Strict().Inc(f.ctx, keyA, 1)

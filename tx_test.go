@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/stretchr/testify/require"
 )
@@ -456,7 +457,7 @@ func TestApply_transfers_keepTheSum(t *testing.T) {
 
 func TestApply_afterALostReply_countsOnce(t *testing.T) {
 	t.Parallel()
-	line := &redistest.Line{}
+	line := &line.Line{}
 	client := redistest.NewClient(t, line.Lead(*redistest.Options(t)))
 	f := fixtureOn(t, client, distkit.WithBackoff(time.Millisecond, 10*time.Millisecond))
 	f.client = redistest.Client(t)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -123,7 +124,7 @@ func TestWindows_followTheClock(t *testing.T) {
 // lost.
 func TestWindows_beginDuringAnOutage(t *testing.T) {
 	t.Parallel()
-	line := &redistest.Line{}
+	line := &line.Line{}
 	f := fixtureOn(t, redistest.NewClient(t, line.Lead(*redistest.Options(t))), distkit.WithBackoff(time.Millisecond, 5*time.Millisecond))
 	events := recordEvents(t, f.System)
 	line.Down(true)

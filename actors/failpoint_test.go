@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go/internal/chaos"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/distkit/distkit-go/internal/request"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -140,8 +141,8 @@ func TestPanicAtEveryStep(t *testing.T) {
 	t.Parallel()
 	run := chaos.Begin(t, "panic at every step")
 	options := redistest.Options(t)
-	proxy := redistest.StartProxy(t, options.Addr)
-	options.Addr = proxy.Addr
+	line := &line.Line{}
+	options = line.Lead(*options)
 	seen := &steps{passes: map[string]int{}}
 	panicWorkload(t, run, options, seen)
 	require.Equal(t, namedSteps(t), slices.Sorted(maps.Keys(seen.passes)), "steps that the workload reaches")
@@ -149,7 +150,7 @@ func TestPanicAtEveryStep(t *testing.T) {
 	for _, step := range slices.Sorted(maps.Keys(seen.passes)) {
 		for pass := 1; pass <= min(seen.passes[step], run.Scale(2, 40)); pass++ {
 			s := &steps{passes: map[string]int{}, at: step, pass: pass}
-			proxy.Swallow(int64(7 * (1 - pass%2))) // every other time replies are lost besides
+			line.LoseEvery(int64(7 * (1 - pass%2))) // every other time replies are lost besides
 			resent += panicWorkload(t, run, options, s)
 			run.Cases(1)
 			if s.fired {
@@ -161,7 +162,7 @@ func TestPanicAtEveryStep(t *testing.T) {
 		}
 	}
 	require.Positive(t, resent, "batches that were sent again under their number")
-	require.Positive(t, proxy.Lost())
+	require.Positive(t, line.Lost())
 }
 
 // panicked is an engine at work, one of whose actors panics once.

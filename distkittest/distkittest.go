@@ -39,6 +39,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -59,7 +60,7 @@ type System struct {
 
 	t      testing.TB
 	server *miniredis.Miniredis
-	line   *line
+	line   line.Line
 	opts   []distkit.Option
 	events *events
 }
@@ -78,13 +79,10 @@ func New(t testing.TB, opts ...distkit.Option) *System {
 	s := &System{
 		t:      t,
 		server: server,
-		line:   newLine(server.Addr()),
 		opts:   append([]distkit.Option{distkit.WithLogger(quiet), distkit.WithBackoff(time.Millisecond, 20*time.Millisecond)}, opts...),
 		events: newEvents(),
 	}
-	s.Client = redis.NewClient(&redis.Options{
-		Addr: server.Addr(), Dialer: s.line.dial, MaxRetries: -1, DialerRetries: 1, ReadTimeout: patience,
-	})
+	s.Client = redis.NewClient(s.line.Lead(redis.Options{Addr: server.Addr(), ReadTimeout: patience}))
 	t.Cleanup(func() { _ = s.Client.Close() })
 	s.System = s.Another()
 	t.Cleanup(s.Subscribe(s.events.add))
@@ -118,18 +116,18 @@ func (s *System) Server() *miniredis.Miniredis { return s.server }
 
 // Outage breaks all connections and lets none be made until Resume. A call under way may
 // have been applied, and its reply lost. The data stays.
-func (s *System) Outage() { s.line.cut(true) }
+func (s *System) Outage() { s.line.Cut() }
 
 // Resume ends an Outage. Use Await for WriterRecovered, Flushed, or a strict call, to wait
 // until the System has found out.
-func (s *System) Resume() { s.line.cut(false) }
+func (s *System) Resume() { s.line.Down(false) }
 
 // LoseReply has the server carry out one more batch of changes whose reply does not come
 // through; the connection breaks. Two calls lose two.
-func (s *System) LoseReply() { s.line.lose() }
+func (s *System) LoseReply() { s.line.LoseBatches(1) }
 
 // Lost is how many replies LoseReply has lost by now.
-func (s *System) Lost() int { return s.line.lost() }
+func (s *System) Lost() int { return int(s.line.Lost()) }
 
 // Advance lets so much time pass in the server: what expires meanwhile is gone. The clock
 // of this process goes on as it does, so windows (Per) begin and end by that.

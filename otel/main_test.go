@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redistest"
 	distkitotel "github.com/distkit/distkit-go/otel"
 	"github.com/redis/go-redis/v9"
@@ -28,7 +29,7 @@ var keyA, keyB = distkit.MustKey("secret-a"), distkit.MustKey("secret-b")
 // fixture is a System with instruments, and what they tell.
 type fixture struct {
 	*distkit.System
-	line   *redistest.Line
+	line   *line.Line
 	client *redis.Client
 	prefix string
 	reader *sdkmetric.ManualReader
@@ -46,7 +47,7 @@ func newSharded(t testing.TB, shards int, opts ...distkitotel.Option) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
-	f := &fixture{line: &redistest.Line{}, client: redistest.Client(t), reader: sdkmetric.NewManualReader(), spans: tracetest.NewSpanRecorder(), ctx: ctx}
+	f := &fixture{line: &line.Line{}, client: redistest.Client(t), reader: sdkmetric.NewManualReader(), spans: tracetest.NewSpanRecorder(), ctx: ctx}
 	f.prefix = redistest.Prefix(t, f.client)
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(f.spans))
 	instruments, err := distkitotel.New(append([]distkitotel.Option{

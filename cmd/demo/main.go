@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/distkit/distkit-go"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/redis/go-redis/v9/logging"
 )
 
@@ -66,7 +67,7 @@ func play(ctx context.Context, cfg config, console *console) (good bool, err err
 		return false, err
 	}
 	defer server.close()
-	client := server.proxied()
+	client := server.led()
 	defer func() { _ = client.Close() }() // after Shutdown nothing is under way on it
 	system, err := distkit.NewSystem(client,
 		distkit.WithPrefix(cfg.prefix), distkit.WithLogger(slog.New(slog.DiscardHandler)))
@@ -87,9 +88,7 @@ func play(ctx context.Context, cfg config, console *console) (good bool, err err
 	if err != nil {
 		return false, errors.Join(err, shutdown(after, system))
 	}
-	if err := shop.evening(ctx, cfg, server, console); err != nil {
-		return false, errors.Join(err, shutdown(after, system))
-	}
+	shop.evening(ctx, cfg, server, console)
 	console.note("the shop closes; what is still in memory is written")
 	unwritten := shutdown(after, system)
 	good, err = shop.report(after, server, console)
@@ -112,10 +111,10 @@ func play(ctx context.Context, cfg config, console *console) (good bool, err err
 }
 
 // evening is the load with the outage in its middle, and the progress.
-func (s *service) evening(ctx context.Context, cfg config, server *server, console *console) error {
-	load, closing := context.WithTimeout(ctx, cfg.duration)
-	defer closing()
-	progress, stop := context.WithCancel(context.WithoutCancel(ctx))
+func (s *service) evening(ctx context.Context, cfg config, server *server, console *console) {
+	load, stop := context.WithTimeout(ctx, cfg.duration)
+	defer stop()
+	progress, finish := context.WithCancel(context.WithoutCancel(ctx))
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for pause(progress, console.every()) {
@@ -125,40 +124,28 @@ func (s *service) evening(ctx context.Context, cfg config, server *server, conso
 		}
 	})
 	defer func() {
-		stop()
+		finish()
 		watching.Wait()
 		console.end()
 	}()
 
-	outage := make(chan error, 1)
-	go func() {
-		err := takeAway(load, cfg, server.proxy, console)
-		if err != nil {
-			closing()
-		}
-		outage <- err
-	}()
+	var outage sync.WaitGroup
+	outage.Go(func() { takeAway(load, cfg, &server.line, console) })
 	s.run(load, cfg.workers)
-	if err := <-outage; err != nil {
-		return err
-	}
-	return nil
+	outage.Wait()
 }
 
 // takeAway takes Redis from the library for a while; if ctx ends in the
 // meantime Redis is back when it returns.
-func takeAway(ctx context.Context, cfg config, proxy *proxy, console *console) error {
+func takeAway(ctx context.Context, cfg config, line *line.Line, console *console) {
 	if cfg.outage == 0 || !pause(ctx, (cfg.duration-cfg.outage)/2) {
-		return nil
+		return
 	}
-	proxy.cut()
+	line.Cut()
 	console.note("---- Redis is gone ----")
 	pause(ctx, cfg.outage)
-	if err := proxy.restore(); err != nil {
-		return err
-	}
+	line.Down(false)
 	console.note("---- Redis is back ----")
-	return nil
 }
 
 // shutdown writes everything and ends the System.

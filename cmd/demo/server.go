@@ -8,16 +8,18 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/redis/go-redis/v9"
 )
 
 // server is the Redis of a run: embedded, or the one REDIS_URL names. The
-// library reaches it through the proxy; the demo's own checks go by direct, a
-// plain go-redis client that never loses it.
+// library reaches it by the line, which can be cut for the library alone, in the
+// same way for either; the demo's own checks go by direct, a plain go-redis
+// client that never loses it.
 type server struct {
 	name     string
 	direct   *redis.Client
-	proxy    *proxy
+	line     line.Line
 	embedded *miniredis.Miniredis // nil with REDIS_URL
 	prefix   string
 }
@@ -39,8 +41,6 @@ func openServer(ctx context.Context, cfg config) (*server, error) {
 		err = fmt.Errorf("reach %s: %w", s.name, err)
 	case used > 0:
 		err = fmt.Errorf("there are counters under the prefix %q in %s already; choose another -prefix", s.prefix, s.name)
-	default:
-		s.proxy, err = startProxy(opts.Network, opts.Addr)
 	}
 	if err != nil {
 		s.close()
@@ -67,14 +67,8 @@ func (s *server) options(url string) (*redis.Options, error) {
 	return &redis.Options{Network: "tcp", Addr: s.embedded.Addr()}, nil
 }
 
-// proxied is a new client by way of the proxy, for the library.
-func (s *server) proxied() *redis.Client {
-	opts := *s.direct.Options()
-	opts.Network, opts.Addr = "tcp", s.proxy.addr
-	opts.Dialer = nil      // the default is tied to the address it was made for
-	opts.DialerRetries = 0 // the default again
-	return redis.NewClient(&opts)
-}
+// led is a new client by the line, for the library.
+func (s *server) led() *redis.Client { return redis.NewClient(s.line.Lead(*s.direct.Options())) }
 
 // hash is the name of the Redis hash that holds the counters of a kind.
 func (s *server) hash(kind string) string { return s.prefix + ":" + kind + "_counter" }
@@ -105,9 +99,6 @@ func (s *server) remove(ctx context.Context) error {
 }
 
 func (s *server) close() {
-	if s.proxy != nil {
-		s.proxy.cut()
-	}
 	_ = s.direct.Close() // nothing of interest can be left on it
 	if s.embedded != nil {
 		s.embedded.Close()

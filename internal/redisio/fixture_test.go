@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -89,7 +90,7 @@ func silent(key string, n int64) verb.Keyed {
 }
 
 // connected is a client of one connection that goes by a line, and has it.
-func connected(t *testing.T, l *redistest.Line, options redis.Options) *redis.Client {
+func connected(t *testing.T, l *line.Line, options redis.Options) *redis.Client {
 	t.Helper()
 	options.PoolSize = 1
 	client := redistest.NewClient(t, l.Lead(options))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -17,9 +18,9 @@ import (
 // What hooks of the user's client may do to a call, and what is to be made of it.
 
 // hooked is a fixture whose client goes by a line and has a hook.
-func hooked(t *testing.T, h hook) (*fixture, *redistest.Line) {
+func hooked(t *testing.T, h hook) (*fixture, *line.Line) {
 	t.Helper()
-	admin, l := redistest.Client(t), &redistest.Line{}
+	admin, l := redistest.Client(t), &line.Line{}
 	client := connected(t, l, *redistest.Options(t))
 	f := fixtureOn(t, client, admin)
 	f.open(t)
@@ -46,9 +47,9 @@ func TestHook_thatRepeatsAfterALostReply(t *testing.T) {
 	refuse := func(admin *redis.Client, rule string) {
 		admin.Do(context.Background(), "acl", "setuser", "u", rule)
 	}
-	for name, spoil := range map[string]func(l *redistest.Line, admin *redis.Client, off bool){
-		"and cannot connect": func(l *redistest.Line, _ *redis.Client, off bool) { l.Down(off) },
-		"and is refused": func(_ *redistest.Line, admin *redis.Client, off bool) {
+	for name, spoil := range map[string]func(l *line.Line, admin *redis.Client, off bool){
+		"and cannot connect": func(l *line.Line, _ *redis.Client, off bool) { l.Down(off) },
+		"and is refused": func(_ *line.Line, admin *redis.Client, off bool) {
 			refuse(admin, map[bool]string{true: "-eval", false: "+eval"}[off])
 		},
 	} {
@@ -57,7 +58,7 @@ func TestHook_thatRepeatsAfterALostReply(t *testing.T) {
 			server := redistest.Start(t)
 			admin := redistest.NewClient(t, &redis.Options{Addr: server.Addr})
 			require.NoError(t, admin.Do(t.Context(), "acl", "setuser", "u", "on", ">p", "~*", "+@all").Err())
-			l := &redistest.Line{}
+			l := &line.Line{}
 			client := connected(t, l, redis.Options{Addr: server.Addr, Username: "u", Password: "p"})
 			f := fixtureOn(t, client, admin)
 			f.open(t)
@@ -237,7 +238,7 @@ func TestHook_thatPanicsAfterTheAnswer_hasNoSay(t *testing.T) {
 // Hooks that look at a call, as those that log and trace do, do not make it leave.
 func TestHook_thatLooksAtArguments_doesNotMakeTheCallLeave(t *testing.T) {
 	t.Parallel()
-	l := &redistest.Line{}
+	l := &line.Line{}
 	client := redistest.NewClient(t, l.Lead(*redistest.Options(t)))
 	client.AddHook(hook(func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
 		for range 3 {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/line"
 	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/distkit/distkit-go/internal/verb"
@@ -101,7 +102,7 @@ func TestSend_gathersUntilItIsWritten(t *testing.T) {
 // says so, and nothing is written.
 func TestSend_thatIsNotClaimed_writesNothing(t *testing.T) {
 	t.Parallel()
-	l := &redistest.Line{}
+	l := &line.Line{}
 	f := fixtureOn(t, connected(t, l, *redistest.Options(t)), redistest.Client(t))
 	f.open(t)
 	before, claim := l.Scripts(), false
@@ -127,7 +128,7 @@ func TestSend_thatIsNotClaimed_writesNothing(t *testing.T) {
 // what comes before it may be in doubt.
 func TestSend_ofAPipelineWithACallThatIsNotClaimed(t *testing.T) {
 	t.Parallel()
-	l := &redistest.Line{}
+	l := &line.Line{}
 	f := fixtureOn(t, connected(t, l, *redistest.Options(t)), redistest.Client(t))
 	f.open(t)
 	first, kept, last := f.batch(1, inc("a", 5)), f.call(redisio.Bare, inc("a", 50)), f.batch(2, inc("a", 500))
@@ -188,22 +189,23 @@ func TestRevoke_whileItIsBeingClaimed_isTooLate(t *testing.T) {
 func TestSend_isOneAttempt_whateverTheClientsRetries(t *testing.T) {
 	t.Parallel()
 	options := redistest.Options(t)
-	proxy := redistest.StartProxy(t, options.Addr)
-	options.Addr, options.MaxRetries = proxy.Addr, 5
+	line := &line.Line{}
+	options = line.Lead(*options)
+	options.MaxRetries = 5
 	f := fixtureOn(t, redistest.NewClient(t, options), redistest.Client(t))
 	f.open(t)
-	proxy.Swallow(1)
+	line.LoseEvery(1)
 	for calls := 1; calls <= 2; calls++ { // alone, and in a pipeline
 		var batch []*redisio.Call
 		for range calls {
 			batch = append(batch, f.batch(1, inc("a", 1)))
 		}
-		before := proxy.Calls()
+		before := line.Scripts()
 		f.send(batch...)
 		for _, c := range batch {
 			require.Equal(t, redisio.Unknown, c.Class)
 		}
-		require.EqualValues(t, 1, proxy.Calls()-before, "requests that arrived")
+		require.EqualValues(t, calls, line.Scripts()-before, "calls that were written")
 	}
 	require.Equal(t, "1", f.stored()["a"])
 }
@@ -217,7 +219,7 @@ func TestSend_byACluster_isNotWritten_whereNoNodeAnswers(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return node.Set(t.Context(), "probe", 1, 0).Err() == nil
 	}, 20*time.Second, 10*time.Millisecond, "the cluster takes a moment to be whole")
-	l := &redistest.Line{}
+	l := &line.Line{}
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr}, Dialer: l.Dial, DialerRetries: 1})
 	defer func() { require.NoError(t, client.Close()) }()
 	f := fixtureOn(t, client, node)
