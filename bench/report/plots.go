@@ -38,6 +38,7 @@ func (r *Results) plots() []chart {
 	for _, keys := range []int{1, 1000} {
 		out = append(out, r.throughputChart(keys))
 	}
+	out = append(out, r.callersChart())
 	for _, callers := range []int{64, 1024} {
 		out = append(out, r.latencyChart(callers))
 	}
@@ -73,6 +74,33 @@ func (r *Results) throughputChart(keys int) chart {
 		if _, err := fmt.Sscanf(f.Case, "strict/callers=%d/keys=%d/%s", &callers, &n, &name); err == nil && n == keys && f.Metric == Throughput {
 			c.add(name, float64(callers), f.Median)
 			c.tick(float64(callers), strconv.Itoa(callers))
+		}
+	}
+	return c
+}
+
+// callersChart is the time an operation takes of the whole, from one caller on, of those
+// who have been measured with one.
+func (r *Results) callersChart() chart {
+	c := chart{
+		file: "time-callers.svg", title: "Strict: time an operation against callers, 1000 keys",
+		x: "callers", y: "time an operation [µs]", logX: true, logY: true,
+	}
+	few := map[string]bool{}
+	for _, form := range []string{"few/callers=%d/keys=1000/%s", "strict/callers=%d/keys=1000/%s"} {
+		for _, f := range r.List {
+			var callers int
+			var name string
+			if _, err := fmt.Sscanf(f.Case, form, &callers, &name); err != nil || f.Metric != Throughput || f.Median == 0 {
+				continue
+			}
+			if form[0] == 'f' {
+				few[name] = true
+			}
+			if few[name] {
+				c.add(name, float64(callers), 1e6/f.Median)
+				c.tick(float64(callers), strconv.Itoa(callers))
+			}
 		}
 	}
 	return c

@@ -222,10 +222,12 @@ func (c *client) SendWithin(ctx context.Context, call *Call) {
 	p := &passage{of: c.lines}
 	call.passage = p
 	stop := context.AfterFunc(ctx, p.end)
-	defer p.over()
-	defer stop()
+	defer func() { // also where a hook ends the goroutine: the call may be sent again
+		stop()
+		call.passage = nil
+		p.over()
+	}()
 	c.Send(ctx, []*Call{call})
-	call.passage = nil
 }
 
 // leaves notes that the call is about to be written.
@@ -236,7 +238,7 @@ func (p *passage) leaves(c *Call) {
 	case Open, Fence:
 		p.text = []byte(c.At.Ledger(c.Writer))
 	case Read, Bare, Scan, Recall, Retire:
-		p.text = []byte(c.At.Name)
+		p.text = []byte("\r\n" + c.At.Name + "\r\n") // as a whole argument
 	}
 	p.of.arm(p)
 }
