@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -122,6 +123,34 @@ func TestCarrier_theSystemStops(t *testing.T) {
 		require.FailNow(t, "the call goes on waiting")
 	}
 	server.Resume(t)
+}
+
+// A hook that ends the goroutine of a caller whose context has ended leaves the batch to be
+// sent again, by nobody whose end matters any more.
+func TestCarrier_itsGoroutineEnds(t *testing.T) {
+	t.Parallel()
+	f, _ := waitingForEver(t)
+	_, err := f.Strict().Inc(f.ctx, keyA, 1)
+	require.NoError(t, err)
+	leaving, leave := context.WithCancel(f.ctx)
+	var first sync.Once
+	f.client.AddHook(hook(func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+		err := next(ctx, cmd)
+		first.Do(func() {
+			ended := make(chan struct{})
+			context.AfterFunc(ctx, func() { close(ended) })
+			leave()
+			<-ended
+			runtime.Goexit()
+		})
+		return err
+	}))
+	var callers sync.WaitGroup
+	callers.Go(func() { _, _ = f.Strict().Inc(leaving, keyA, 1) })
+	callers.Wait()
+	n, err := f.Strict().Inc(f.ctx, keyA, 1)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, n)
 }
 
 // A client that has connections of before is one on which no caller can be ended.
