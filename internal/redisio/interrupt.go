@@ -110,6 +110,9 @@ func (l *line) NetConn() net.Conn { return l.Conn }
 func (l *line) Write(b []byte) (int, error) {
 	p := l.of.passing(b)
 	l.mu.Lock()
+	if l.cut { // and yet its answer had come
+		_ = l.Conn.SetReadDeadline(time.Time{}) // go-redis may be told to set none
+	}
 	l.call, l.cut = p, false
 	l.mu.Unlock()
 	if p != nil {
