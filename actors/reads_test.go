@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -236,8 +237,9 @@ func TestWatch_keyInUse_isReadAheadOfItsCalls(t *testing.T) {
 // A read that nobody waits for fails: it goes again, and Redis does not count as
 // away for good.
 func TestWatch_readFails_goesAgain(t *testing.T) {
+	const backoff = 2 * time.Millisecond // before the key is to be read the next time
 	bubble(t, func(t *testing.T) {
-		s := newSim(t, nil)
+		s := newSim(t, func(c *Config) { c.BackoffMin, c.BackoffMax = backoff, backoff })
 		s.seen(t, "b", 2)
 		s.seen(t, "c", 3)
 		s.seen(t, "a", 1)
@@ -250,8 +252,11 @@ func TestWatch_readFails_goesAgain(t *testing.T) {
 		_, took := s.get(t, "b")
 		require.Zero(t, took, "Redis is away")
 		s.set(nil)
-		s.pass(10*time.Millisecond + latency) // the backoff, at most
-		require.GreaterOrEqual(t, len(s.attempts(redisio.Read)), 2)
+		s.pass(backoff + latency)
+		again := s.attempts(redisio.Read)[1:]
+		require.True(t, slices.ContainsFunc(again, func(a attempt) bool {
+			return slices.ContainsFunc(a.ops, func(o verb.Keyed) bool { return o.Key == "a" })
+		}), "what nobody waits for is given up: %v", again)
 		require.Equal(t, []any{writerRecovered{"lax", 1}}, s.outages())
 		_, took = s.get(t, "c")
 		require.NotZero(t, took, "it is not any more")

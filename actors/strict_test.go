@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/distkit/distkit-go/internal/fakeredis"
@@ -465,5 +466,29 @@ func TestStrict_closedWithinABatchCall_appliesNothingOfIt(t *testing.T) {
 		}
 		<-down.done
 		require.Empty(t, s.redis.Snapshot().Containers)
+	})
+}
+
+// A caller that withdraws just when its call is about to be written keeps that from
+// leaving: which is no outage, and holds up nobody.
+func TestWithdrawn_asItLeaves_isNoOutage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		require.NoError(t, s.Strict().Do(context.Background(), "a", inc(1)).Err)
+		ctx, leave := context.WithCancel(context.Background())
+		left := make(chan verb.Result)
+		s.set(func(*redisio.Call) fakeredis.Fate {
+			if ctx.Err() == nil {
+				leave()
+				require.ErrorIs(t, (<-left).Err, verb.ErrNotApplied)
+			}
+			return fakeredis.Deliver
+		})
+		go func() { left <- s.Strict().Do(ctx, "a", inc(1)) }()
+		synctest.Wait()
+		from := s.now()
+		require.EqualValues(t, 2, s.Strict().Do(context.Background(), "a", inc(1)).N)
+		require.LessOrEqual(t, s.now()-from, 2*latency, "it waits for a restart")
+		require.Empty(t, s.outages())
 	})
 }

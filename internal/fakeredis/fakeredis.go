@@ -46,7 +46,7 @@ var ends = [...]redisio.Reply{
 	NoMemory:    {Class: redisio.Full, Err: errors.New("OOM fakeredis is full")},
 	Migrate:     {Class: redisio.Moving, Err: errors.New("TRYAGAIN fakeredis moves the keys")},
 	Forget:      {Class: redisio.NoScript, Err: errors.New("NOSCRIPT fakeredis knows no script")},
-	kept:        {Class: redisio.NotYet, Err: errors.New("fakeredis: the call was kept from leaving")},
+	kept:        {Class: redisio.NotYet, Stayed: true, Err: errors.New("fakeredis: the call was kept from leaving")},
 }
 
 // Redis is a redisio.Sender, safe for concurrent use.

@@ -82,6 +82,7 @@ const NoLedger = -1
 // Reply is how an attempt at a call ended.
 type Reply struct {
 	Class  Class
+	Stayed bool  // NotYet, as a caller had withdrawn, or it was revoked: that says nothing of Redis
 	Err    error // the cause, where Class is not Answered
 	Status Status
 
@@ -171,10 +172,6 @@ func (c *Call) lives() any {
 
 // batch reports whether the call carries operations that change something.
 func (c *Call) batch() bool { return c.Task == Apply || c.Task == Bare }
-
-// Stayed reports whether the attempt was kept from leaving: a caller had withdrawn, or the
-// call was revoked. That says nothing of Redis.
-func (c *Call) Stayed() bool { return c.Class == NotYet && errors.Is(c.Err, errKept) }
 
 // empties reports whether an operation can empty the container.
 func (c *Call) empties() bool {

@@ -220,6 +220,7 @@ func (c *command) reply() Reply {
 			if r.Class == Unknown {
 				r.Class = NotYet
 			}
+			r.Stayed = errors.Is(err, errKept)
 		case c.waiting || c.unanswered > 0:
 			r.Class = Unknown
 		}

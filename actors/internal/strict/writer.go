@@ -254,7 +254,7 @@ func (w *writer) attempt(b *batch) {
 func (w *writer) onReturned(b *batch) {
 	w.inFlight = false
 	w.failAt.At("strict writer: returned")
-	cut := w.carrier.endedBy(b) || b.call().Stayed()
+	cut := w.carrier.endedBy(b) || b.call().Stayed
 	switch verdict := w.takeIn(b); verdict {
 	case ledger.Done, ledger.Refuse, ledger.Unknown:
 		w.conclude(b, verdict)
