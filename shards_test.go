@@ -435,3 +435,34 @@ func TestShards_clearInPart(t *testing.T) {
 	require.EqualValues(t, 1, f.client.Exists(f.ctx, f.prefix+":strict_counter#0").Val())
 	require.Zero(t, f.client.Exists(f.ctx, f.prefix+":strict_counter#1").Val())
 }
+
+// Somebody writes the layout just when a System is about to: what was there first counts.
+func TestLayout_writtenAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	direct := redistest.Client(t)
+	client := redistest.NewClient(t, redistest.Options(t))
+	f := fixtureOn(t, client, distkit.WithShards(3))
+	layout := f.prefix + ":layout"
+	client.AddHook(setHook(func() { require.NoError(t, direct.Set(f.ctx, layout, 5, 0).Err()) }))
+	_, err := f.Strict().Inc(f.ctx, keyA, 1)
+	requireNotApplied(t, err, distkit.ErrLayout)
+	require.Equal(t, "5", direct.Get(f.ctx, layout).Val())
+}
+
+// setHook is called before a SET.
+type setHook func()
+
+func (setHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h setHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "set" {
+			h()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (setHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}

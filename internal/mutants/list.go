@@ -667,7 +667,7 @@ var mutants = []mutant{
 		inRoot, "TestLayout"},
 	{"write over another's layout", layoutFile,
 		"g.Shards, \"nx\");", "g.Shards);",
-		inRoot, "TestLayout"},
+		inRoot, "TestLayout_writtenAt"},
 	{"count on shards beside counters on none", layoutFile,
 		"		case int64(1):\n", "		case int64(1):\n			continue\n",
 		inRoot, "TestLayout"},
