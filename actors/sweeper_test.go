@@ -336,6 +336,21 @@ func TestPassivation_changeThatIsNotInRedis_keepsItsKey(t *testing.T) {
 	})
 }
 
+// A change that is not to be written for long keeps its key.
+func TestPassivation_changeThatWaits_keepsItsKey(t *testing.T) {
+	const idle = time.Minute
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, func(cfg *Config) { cfg.Passivation, cfg.AllowedLag = idle, 20*idle })
+		require.NoError(t, s.Lax().Do(context.Background(), "a", get).Err)
+		require.NoError(t, s.Lax().Add("a", 5))
+		s.pass(10 * idle)
+		require.Equal(t, 1, s.Lax().Stats().Resident)
+		s.pass(20 * idle)
+		require.EqualValues(t, 5, s.value(laxCounters, "a"))
+		require.Zero(t, s.Lax().Stats().Resident)
+	})
+}
+
 // What a key is sent at the very moment at which it leaves memory finds it or the
 // next one. Virtual time makes the moments meet.
 func TestPassivation_messagesAtTheMomentOfLeaving_areNotLost(t *testing.T) {
