@@ -57,5 +57,6 @@ func (r *rights) comeAndGo(rng *rand.Rand, f func()) {
 
 // deniedTo reports whether Redis has said that the user may not.
 func deniedTo(err error) bool {
-	return strings.Contains(err.Error(), "NOPERM") || strings.Contains(err.Error(), "can't run this command")
+	return strings.Contains(err.Error(), "NOPERM") || strings.Contains(err.Error(), "can't run this command") ||
+		strings.Contains(err.Error(), "ACL failure in script") // Redis 8
 }

@@ -66,6 +66,7 @@ var replies = []struct {
 	{"WRONGPASS", Refused, wrongPassword},
 	{"NOPERM", Refused, noPermission},
 	{"The user executing the script", Refused, noPermission},
+	{"ACL failure in script", Refused, noPermission}, // Redis 8
 	{"OOM", Full, "Redis is full: raise its maxmemory, or delete something"},
 	{"MISCONF", Refused, "Redis cannot write to its disk: see its log"},
 	{"ERR unknown command", Refused, "this server cannot run Lua scripts"},

@@ -99,6 +99,7 @@ func TestClassify_whatTheScriptMetBeforeItsFirstWrite(t *testing.T) {
 		"MISCONF Redis is configured to save RDB snapshots":                                    Refused,
 		"@user_script: 68: -MISCONF Redis is configured to save RDB snapshots":                 Refused,
 		"NOPERM this user has no permissions to run the 'set' command":                         Refused,
+		"ERR ACL failure in script: User u has no permissions to run the 'set' command":        Refused,
 		"@user_script: 68: The user executing the script can't run this command or subcommand": Refused,
 		"The user executing the script can't run this command or subcommand":                   Refused,
 		"ERR The user executing the script can't access at least one of the keys":              Refused,
