@@ -58,7 +58,8 @@ func TestSimulation(t *testing.T) {
 			simulated(run.Seed())
 		}
 	}
-	for i := 0; i < run.Scale(300, 10_000) && failed < 5; i++ {
+	cases := run.Scale(300, 10_000)
+	for i := 0; failed < 5 && (i < cases || i < 4*cases && simLacks(tally)); i++ { // until the rarest has come
 		simulated(simSeed(run.Seed(), i))
 	}
 	for _, what := range slices.Sorted(maps.Keys(tally)) {
@@ -82,6 +83,11 @@ var simMust = []string{
 	"transactions", "transactions unknown", "transactions replayed", "transactions repeated", "transactions in conflict",
 	"transactions recalled",
 	"Shutdowns that left something", "messages refused",
+}
+
+// simLacks reports whether something has not happened that has to.
+func simLacks(tally map[string]int) bool {
+	return slices.ContainsFunc(simMust, func(what string) bool { return tally[what] == 0 })
 }
 
 // simSeed is the seed of a case. The first case's is the run's own, so that a
