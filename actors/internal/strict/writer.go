@@ -259,7 +259,7 @@ func (w *writer) onReturned(b *batch) {
 	case ledger.Done, ledger.Refuse, ledger.Unknown:
 		w.conclude(b, verdict)
 		w.failAt.At("strict writer: settled")
-		if len(b.chosen) > 1 {
+		if len(b.chosen) > 1 || w.waits() { // one alone sends its next call itself
 			runtime.Gosched() // those just answered often have their next call ready: it joins the batch
 		}
 		w.next()
@@ -348,6 +348,13 @@ func (w *writer) thaw(b *batch) {
 	w.queue.putBack(waiting)
 	w.mu.Unlock()
 	w.done(b)
+}
+
+// waits reports whether something is queued.
+func (w *writer) waits() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.queue.len() > 0
 }
 
 // quiet reports whether there is nothing to do.
