@@ -59,7 +59,7 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	cases := run.Scale(300, 10_000)
-	for i := 0; failed < 5 && (i < cases || i < 4*cases && simLacks(tally)); i++ { // until the rarest has come
+	for i := 0; failed < 5 && (i < cases || i < 10*cases && simLacks(tally)); i++ { // until the rarest has come
 		simulated(simSeed(run.Seed(), i))
 	}
 	for _, what := range slices.Sorted(maps.Keys(tally)) {
