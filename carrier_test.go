@@ -158,6 +158,37 @@ func TestCarrier_itsGoroutineEnds(t *testing.T) {
 	require.Equal(t, want+1, n)
 }
 
+// A caller leaves just when its batch has found that the container is gone: whether that
+// was meant is looked up all the same, and nobody is alarmed.
+func TestCarrier_leavesBeforeTheMarkIsRead(t *testing.T) {
+	t.Parallel()
+	f, server := waitingForEver(t)
+	events := recordEvents(t, f.System)
+	clearer := fixtureOn(t, redistest.NewClient(t, &redis.Options{Addr: server.Addr}), distkit.WithPrefix(distkit.MustKey(f.prefix)))
+	leaving, leave := context.WithCancel(f.ctx)
+	f.client.AddHook(hook(func(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+		err := next(ctx, cmd)
+		if ctx.Value(leaver{}) != nil && ctx.Done() != nil {
+			leave()
+			<-ctx.Done()
+		}
+		return err
+	}))
+	for leaving.Err() == nil { // the writer may not be at rest yet
+		_, err := f.Strict().Inc(f.ctx, keyA, 1)
+		require.NoError(t, err)
+		require.NoError(t, clearer.Strict().Clear(f.ctx))
+		_, _ = f.Strict().Inc(context.WithValue(leaving, leaver{}, true), keyA, 1)
+	}
+	n, err := f.Strict().Get(f.ctx, keyA)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+	require.Empty(t, events.all(), "it was emptied on purpose")
+}
+
+// leaver marks the context of a caller that is to leave.
+type leaver struct{}
+
 // A client that has connections of before is one on which no caller can be ended.
 func TestCarrier_clientInUse(t *testing.T) {
 	t.Parallel()

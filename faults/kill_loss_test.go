@@ -6,7 +6,8 @@
 // processor).
 //
 // The README allows "20 ms plus one flush". That is time, which a busy machine
-// stretches: it is measured and printed for each kill. A key is in one flush at a time, so one that
+// stretches: it is measured and printed for each kill, and only the long form
+// asks that it held nearly always. A key is in one flush at a time, so one that
 // takes longer than AllowedLag holds up its next: an increment accepted just
 // after it left waits for the longer of the two, then for its own flush. The first
 // flushes of a process open lanes, each a trip more. To that come times in which

@@ -49,13 +49,14 @@ func killProcesses(t *testing.T, run *chaos.Run, children int, far time.Duration
 		run.Faults(1)
 		losses = append(losses, child.check(t, run))
 	}
-	killReport(t, losses)
+	killReport(t, run, losses)
 }
 
 // killReport prints how much lax counters lost, and how long it had been
-// accepted when the process died, beside the README's bound. That is time, of which the
-// machine has a say: the bound is held in virtual time, by TestFar in actors.
-func killReport(t *testing.T, losses []killLoss) {
+// accepted when the process died. In the long form, the README's bound has to
+// have held nearly always: what it does not allow for is the machine's doing. In virtual
+// time TestFar of actors holds it exactly.
+func killReport(t *testing.T, run *chaos.Run, losses []killLoss) {
 	slices.SortFunc(losses, func(a, b killLoss) int { return int(a.age - b.age) })
 	most, rounds, over := int64(0), 0, 0
 	for _, l := range losses {
@@ -68,6 +69,9 @@ func killReport(t *testing.T, losses []killLoss) {
 	median, worst := losses[len(losses)/2], losses[len(losses)-1]
 	t.Logf("lax loss at %d kills: median %.1f ms; the oldest: %v; at most %d increments and %d flushes; %d over what is allowed",
 		len(losses), killMS(median.age), worst, most, rounds, over)
+	if run.Long() && over > len(losses)/20 {
+		run.Violation("%d of %d kills lost more of a lax counter than is allowed", over, len(losses))
+	}
 }
 
 // killChild is a child and what it has reported.

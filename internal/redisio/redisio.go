@@ -104,6 +104,7 @@ func (c *client) Send(ctx context.Context, calls []*Call) {
 	c.attempt(ctx, calls, cmds)
 	c.forgetLayout(calls)
 	c.awaitReplicas(ctx, calls)
+	ctx = context.WithoutCancel(ctx) // a caller that has left leaves the question whether it was meant
 	var vanished []*Call
 	var marks []*command
 	for _, call := range calls {
