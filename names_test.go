@@ -19,7 +19,7 @@ import (
 // what is no text.
 var oddNames = []string{
 	":", "::", "a:b", ":a", "a:", "2001:db8::1", "strict_counter", "writer:{x}:0",
-	"/", "a/b", "../a", "@lax_counter/a", "strict_counter/a", "strict_counter-writer", "distkit$1/strict_counter/a", "a$1",
+	"/", "a/b", "../a", "@lax_counter/a", "strict/a", "strict-writer", "distkit$1/strict/a", "a$1",
 	"{", "}", "{}", "{a}", "}{", "{a:b}:c", "a{b", "a}b",
 	"\x00", "a\x00b", "\n", "a\nb", "\r\n", "$3\r\nfoo\r\n", "\t",
 	" ", " a", "a ", "a b", "'", `"`, `\`, `"a"`, "%", "%s", "%25", "%#",
@@ -115,7 +115,7 @@ func TestOddKeys_areQuotedInMessages(t *testing.T) {
 			distkit.ChangeRefused{Key: key, N: 1, Err: distkit.ErrOverflow}.String(),
 			distkit.ChangeRefused{Key: key, N: 1, Assigned: true, Err: distkit.ErrOverflow}.String(),
 			distkit.MessageRefused{Key: key, Err: distkit.ErrOverflow}.String(),
-			distkit.ActorPanicked{Actor: "distkit$1/strict_counter/" + key.String(), Err: distkit.ErrOverflow}.String(),
+			distkit.ActorPanicked{Actor: "distkit$1/strict/" + key.String(), Err: distkit.ErrOverflow}.String(),
 			(&distkit.UnflushedError{Changes: []distkit.Unflushed{{Key: key, N: 1, Err: distkit.ErrOverflow}}}).Error(),
 			tooLong.Error(),
 			string(written),

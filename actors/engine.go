@@ -115,7 +115,7 @@ func (e *Engine) Lax() *LaxShards { return e.lax }
 
 func (e *Engine) newStrict(at *redisio.Container, name string) mode {
 	return strict.New(strict.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name), Window: windowOf(name),
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: shortened(name), Writer: writerOf(name), Window: windowOf(name),
 		Observer: e.cfg.Observer, Watcher: e.cfg.Watcher, Lifetime: e.cfg.LedgerLifetime, Replicas: e.cfg.Replicas, Pending: e.pending,
 		Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 	})
@@ -135,7 +135,7 @@ func (e *Engine) newLaxWindow(at *redisio.Container, name string) mode {
 
 func (e *Engine) newLaxSpace(at *redisio.Container, name string, begins bool) *lax.Space {
 	return lax.New(lax.Config{
-		Host: e.host, Redis: e.cfg.redis, Container: at, Name: name, Writer: writerOf(name), Window: windowOf(name), Begins: begins,
+		Host: e.host, Redis: e.cfg.redis, Container: at, Name: shortened(name), Writer: writerOf(name), Window: windowOf(name), Begins: begins,
 		Observer: e.cfg.Observer, Watcher: e.cfg.Watcher, Lifetime: e.cfg.LedgerLifetime, Pending: e.pending, Woken: e.sweeper.arm, FailAt: e.cfg.failAt,
 		AllowedLag: e.cfg.AllowedLag, RefreshWait: e.cfg.RefreshWait, MaxStaleness: e.cfg.MaxStaleness,
 	})
@@ -144,9 +144,12 @@ func (e *Engine) newLaxSpace(at *redisio.Container, name string, begins bool) *l
 // writerOf is what events call the writer of a space: "strict" or "lax", and which shard,
 // as in "strict#3".
 func writerOf(space string) string {
-	shard, _, _ := strings.Cut(space, "@")
-	return strings.Replace(shard, "_counter", "", 1)
+	shard, _, _ := strings.Cut(shortened(space), "@")
+	return shard
 }
+
+// shortened is the name of a space as its actors have it, which every key's does.
+func shortened(space string) string { return strings.Replace(space, "_counter", "", 1) }
 
 // windowOf is what events call the window of a space: "day@1764288000"; "" if it is none.
 func windowOf(space string) string {

@@ -143,12 +143,12 @@ func TestShards_idle_costNothing(t *testing.T) {
 			require.NoError(t, s.Lax().Add(fmt.Sprint(i), 1))
 		}
 		require.Len(t, s.spaces(), 128)
-		require.Contains(t, strings.Join(names(s.Engine), " "), "counter", "nothing is awake")
+		require.Contains(t, strings.Join(names(s.Engine), " "), "#", "nothing is awake")
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		s.forget()
 		for _, name := range names(s.Engine) {
-			require.NotContains(t, name, "counter", "awake")
+			require.NotContains(t, name, "#", "awake")
 		}
 		time.Sleep(time.Hour)
 		require.Empty(t, s.attempts(), "something is sent for nobody")

@@ -335,8 +335,8 @@ func (s *sim) asleep(writer string) bool {
 }
 
 const (
-	strictWriter = "strict_counter-writer"
-	coordinator  = "lax_counter-flush-coordinator"
+	strictWriter = "strict-writer"
+	coordinator  = "lax-flush-coordinator"
 )
 
 // running is how many goroutines are in a function.

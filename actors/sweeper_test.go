@@ -65,7 +65,7 @@ func TestPassivation_oddKeys_wakeUnderTheirOwnNames(t *testing.T) {
 	of, _, _ := strings.Cut(names(e)[0], "/") // the supervisor's name, with which all begin
 	var keys []string
 	for _, key := range []string{"a", ":", "/", "/a", "a/", "a:b", "a/b", "{a}", "\x00", "\xff", "\n", " "} {
-		for _, under := range []string{"", "strict_counter/", "@lax_counter/", of + "/strict_counter/", of + "/lax_counter/"} {
+		for _, under := range []string{"", "strict/", "@lax_counter/", of + "/strict/", of + "/lax/"} {
 			keys = append(keys, under+key)
 		}
 	}

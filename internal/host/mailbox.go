@@ -42,9 +42,9 @@ type Mailbox struct {
 	asleep    bool  // everything is refused: the actor leaves memory
 	lazy      bool  // increments wait for the next message
 	folding   bool  // sum holds increments, older than all that is queued
+	published bool  // value is what the actor holds; the actor's while it runs
 	idle      uint8 // sweeps since the last message
 	sum       int64
-	published bool // value is what the actor holds; the actor's while it runs
 	value     int64
 	backlog   *backlog // what is queued; nil when that is nothing
 }

@@ -337,8 +337,11 @@ func (k *key) remains(unhandled []any) []barrier.Unflushed {
 		}
 	}
 	k.endServing()
-	for _, message := range append([]any{k.current}, unhandled...) { // current was left by a panic
-		if told, ok := message.(landing); ok { // it is known what became of it
+	if k.current != nil && k.lands { // it was left by a panic, and it is known what became of it
+		k.land(k.current)
+	}
+	for _, message := range unhandled {
+		if told, ok := message.(landing); ok {
 			k.land(told.slot)
 		}
 	}

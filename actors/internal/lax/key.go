@@ -43,15 +43,17 @@ type key struct {
 	host.Key
 	at *coordinator
 
-	known  bool          // remote and exists have been read
-	exists bool          // there was a counter in Redis when remote was seen
-	dirty  bool          // the coordinator knows that open has something
-	asked  bool          // a read is owed to us
-	wanted bool          // somebody has needed the view since the last flight took off
-	remote int64         // the last total seen in Redis, 0 where there is none
-	seen   time.Duration // when, by the clock
-	flown  time.Duration // when flight was gathered
-	landed uint64        // the step at which the last flight's result came
+	known   bool          // remote and exists have been read
+	exists  bool          // there was a counter in Redis when remote was seen
+	dirty   bool          // the coordinator knows that open has something
+	asked   bool          // a read is owed to us
+	wanted  bool          // somebody has needed the view since the last flight took off
+	decided bool          // serving has taken effect, with the outcome in it
+	lands   bool          // current has landed, else it is to be gathered
+	remote  int64         // the last total seen in Redis, 0 where there is none
+	seen    time.Duration // when, by the clock
+	flown   time.Duration // when flight was gathered
+	landed  uint64        // the step at which the last flight's result came
 
 	listed  atomic.Uint64 // the coordinator's epoch when the key last became dirty
 	counted atomic.Bool   // it counts as pending: it has what Redis does not have
@@ -63,9 +65,8 @@ type key struct {
 	behind *barrier.Barrier // the Flush that waits for open
 	queues *queues          // what else waits; nil if nothing
 
-	current any              // the coordinator's message being handled
+	current *slot            // of the coordinator's message being handled
 	serving *request.Request // the operation being served
-	decided bool             // serving has taken effect, with the outcome in it
 }
 
 // queues are what a lax key holds at times only.
@@ -154,11 +155,11 @@ func (k *key) Receive(message any) {
 	case host.Folded:
 		k.onFolded()
 	case gather:
-		k.current = message
+		k.current, k.lands = message.slot, false
 		k.onGather(message.slot)
 		k.current = nil
 	case landing:
-		k.current = message
+		k.current, k.lands = message.slot, true
 		k.onLanding(message.slot)
 		k.current = nil
 	case askedFor:
@@ -373,11 +374,12 @@ func (k *key) change(c fold.Change, view int64) (after int64, ok bool) {
 // outcome, the coordinator's message is handled to its end.
 func (k *key) onRestarting() {
 	k.endServing()
-	switch message := k.current.(type) {
-	case gather:
-		k.onGather(message.slot)
-	case landing:
-		k.onLanding(message.slot)
+	switch {
+	case k.current == nil:
+	case k.lands:
+		k.onLanding(k.current)
+	default:
+		k.onGather(k.current)
 	}
 	k.current = nil
 	k.sendNext(false)
