@@ -149,6 +149,11 @@ func (w *Windows) current() *actors.Shards {
 		}
 		return now.space
 	}
+	return w.find()
+}
+
+// find is current where that is to be found out.
+func (w *Windows) find() *actors.Shards {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.turn().space

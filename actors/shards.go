@@ -51,11 +51,15 @@ func (s *Shards) of(key string) *Space { return s.at(s.shardOf(key)) }
 
 // at is the space of a shard.
 func (s *Shards) at(shard int) *Space {
-	space := s.spaces[shard].Load()
-	if space == nil {
-		space = s.engine.enter(s.newSpace(shard))
-		s.spaces[shard].Store(space)
+	if space := s.spaces[shard].Load(); space != nil {
+		return space
 	}
+	return s.enter(shard)
+}
+
+func (s *Shards) enter(shard int) *Space {
+	space := s.engine.enter(s.newSpace(shard))
+	s.spaces[shard].Store(space)
 	return space
 }
 

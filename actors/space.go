@@ -148,6 +148,11 @@ func (s *Space) Send(key string, o verb.Op) error {
 // Add increments a counter for somebody who waits for nothing. An error says why it was
 // not accepted.
 func (s *Space) Add(key string, n int64) error {
+	if m := s.mode.Load(); m != nil { // what follows takes longer than an Add
+		if err := (*m).Add(key, n); err == nil || !s.left(m, err) {
+			return err
+		}
+	}
 	return s.offer(func(m mode) error { return m.Add(key, n) })
 }
 

@@ -16,6 +16,8 @@ import (
 type Env struct {
 	Options *redis.Options // how to reach it
 	admin   *redis.Client  // for looking, beside what is measured
+
+	clusters map[int]*cluster // that it has started, by their masters
 }
 
 // ErrNoRedis says that REDIS_URL is not set.
@@ -39,8 +41,14 @@ func NewEnv(ctx context.Context) (*Env, error) {
 	return env, nil
 }
 
-// Close closes what NewEnv opened.
-func (e *Env) Close() error { return e.admin.Close() }
+// Close closes what NewEnv opened, and what was started since.
+func (e *Env) Close() error {
+	err := e.admin.Close()
+	for _, c := range e.clusters {
+		err = errors.Join(err, c.stop())
+	}
+	return err
+}
 
 // client is go-redis as it comes, for one contestant.
 func (e *Env) client() *redis.Client {
@@ -53,7 +61,11 @@ func (e *Env) prefix() string { return fmt.Sprintf("bench-%016x", rand.Uint64())
 
 // sum is what the fields of a hash of counters add up to.
 func (e *Env) sum(ctx context.Context, container string) (int64, error) {
-	values, err := e.admin.HVals(ctx, container).Result()
+	return sumOf(ctx, e.admin, container)
+}
+
+func sumOf(ctx context.Context, client redis.UniversalClient, container string) (int64, error) {
+	values, err := client.HVals(ctx, container).Result()
 	if err != nil {
 		return 0, err
 	}

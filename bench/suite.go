@@ -54,7 +54,7 @@ func GrowthName(keys int) string { return fmt.Sprintf("growth/keys=%d/distkit", 
 
 // Groups are all workloads but growth, which needs processes of its own.
 func Groups() []Group {
-	return slices.Concat(strictGroups(), fewGroups(), laxGroups(), []Group{flushGroup(), tailGroup()}, outlivesGroups())
+	return slices.Concat(strictGroups(), fewGroups(), laxGroups(), []Group{flushGroup(), tailGroup()}, outlivesGroups(), shardsGroups())
 }
 
 func loadCase(name string, c Contestant, l load, short bool) Case {
@@ -163,6 +163,6 @@ func Comparisons() []report.Comparison {
 	for _, rival := range []string{"evalsha-a-key", "handwritten", serverOne, serverMany} {
 		out = append(out, report.Comparison{Case: flushName("distkit-add"), Rival: flushName(rival), Metric: report.Throughput})
 	}
-	out = append(out, outlivesComparisons()...)
+	out = slices.Concat(out, outlivesComparisons(), shardsComparisons())
 	return append(out, report.Comparison{Case: tailName("distkit-inc"), Rival: tailName("handwritten"), Metric: report.P999})
 }

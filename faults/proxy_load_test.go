@@ -15,6 +15,7 @@ import (
 
 	"github.com/distkit/distkit-go"
 	"github.com/distkit/distkit-go/internal/chaos"
+	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -32,7 +33,7 @@ const (
 	patience    = 30 * time.Second // longer than any fault lasts
 )
 
-var kinds = [...]string{"strict_counter", "lax_counter"}
+var kinds = [...]string{redisio.StrictKind, redisio.LaxKind}
 
 // load is a System under callers of both kinds, another that repeats its transactions, and
 // what callers were told.
@@ -41,6 +42,7 @@ type load struct {
 	system *distkit.System
 	direct *redis.Client // to Redis itself
 	prefix string
+	shards int
 	keys   [loadKeys]distkit.Key
 	told   [len(kinds)][loadKeys]told
 
@@ -54,18 +56,22 @@ type load struct {
 
 // newLoad starts the Systems, whose client dials by dial as the user with the rights, and
 // would retry.
-func newLoad(t testing.TB, run *chaos.Run, direct *redis.Client, prefix string, rights *rights, dial func() string) (l *load, closeClient func()) {
+func newLoad(t testing.TB, run *chaos.Run, direct *redis.Client, prefix string, shards int, rights *rights, dial func() string) (l *load, closeClient func()) {
 	t.Helper()
-	l = &load{run: run, direct: direct, prefix: prefix}
+	l = &load{run: run, direct: direct, prefix: prefix, shards: shards}
 	for i := range l.keys {
-		l.keys[i] = distkit.MustKey("k" + strconv.Itoa(i))
+		name := "k" + strconv.Itoa(i)
+		if inTxs(i) {
+			name = proxyTag + name
+		}
+		l.keys[i] = distkit.MustKey(name)
 	}
 	options := retrying(direct, dial)
 	options.Username, options.Password = rights.user, rights.password
 	client := redis.NewClient(options)
 	for i := range l.systems {
 		system, err := distkit.NewSystem(client,
-			distkit.WithPrefix(distkit.MustKey(prefix)), distkit.WithLogger(slog.New(slog.DiscardHandler)),
+			distkit.WithPrefix(distkit.MustKey(prefix)), distkit.WithShards(shards), distkit.WithLogger(slog.New(slog.DiscardHandler)),
 			distkit.WithBackoff(time.Millisecond, 4*time.Millisecond),
 			distkit.WithAllowedLag(2*time.Millisecond), distkit.WithRefreshWait(10*time.Millisecond))
 		require.NoError(t, err)
@@ -236,9 +242,14 @@ func (l *load) note(what string, broken error) {
 	}
 }
 
+// container is where a counter is.
+func (l *load) container(kind int, key distkit.Key) string {
+	return l.prefix + ":" + redisio.ShardName(kinds[kind], redisio.ShardOf(key.String(), l.shards), l.shards)
+}
+
 // stored is a counter's value in Redis.
 func (l *load) stored(ctx context.Context, kind, k int) (int64, error) {
-	n, err := l.direct.HGet(ctx, l.prefix+":"+kinds[kind], l.keys[k].String()).Int64()
+	n, err := l.direct.HGet(ctx, l.container(kind, l.keys[k]), l.keys[k].String()).Int64()
 	if errors.Is(err, redis.Nil) {
 		err = nil
 	}

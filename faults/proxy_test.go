@@ -26,7 +26,8 @@ import (
 // rest of the faults end, the System flushes and shuts down, requests held
 // back until then are delivered, and every counter is compared. In odd epochs
 // the flush and the shutdown have to get through the faults, too, and Redis has
-// forgotten all ledgers before the late deliveries.
+// forgotten all ledgers before the late deliveries. In half of the epochs, of either
+// sort, the counters are on several shards.
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	run := chaos.Begin(t, "TestProxy")
@@ -132,7 +133,11 @@ func (p *proxied) hurt() (heal func()) {
 
 // epoch runs callers until the wire has passed as many script calls in all.
 func (p *proxied) epoch(t *testing.T, epoch uint64, until int64, end time.Time) {
-	l, closeClient := newLoad(t, p.run, p.direct, fmt.Sprintf("%s-%d", p.prefix, epoch), p.rights, p.dial)
+	shards := 1
+	if epoch%4 >= 2 {
+		shards = 4
+	}
+	l, closeClient := newLoad(t, p.run, p.direct, fmt.Sprintf("%s-%d", p.prefix, epoch), shards, p.rights, p.dial)
 	defer closeClient()
 	heal := p.hurt()
 	defer heal()
@@ -170,8 +175,10 @@ func (p *proxied) epoch(t *testing.T, epoch uint64, until int64, end time.Time) 
 			p.tally[kind].add(&l.told[kind][k])
 		}
 	}
-	for _, kind := range kinds {
-		p.direct.Del(ctx, l.prefix+":"+kind)
+	for kind := range kinds {
+		for _, key := range l.keys {
+			p.direct.Del(ctx, l.container(kind, key))
+		}
 	}
 }
 

@@ -20,11 +20,17 @@ import (
 // by either System, and at the end until their outcome is known. Some have a last step
 // that never holds: nothing of them may be there.
 
+// proxyTag has the counters of transactions on one shard.
+const proxyTag = "{tx}"
+
+// inTxs reports whether the k-th counter is in transactions.
+func inTxs(k int) bool { return k%2 == 0 }
+
 // proxyWallets are the counters that only transfers change.
-var proxyWallets = [...]distkit.Key{distkit.MustKey("w0"), distkit.MustKey("w1"), distkit.MustKey("w2")}
+var proxyWallets = [...]distkit.Key{distkit.MustKey(proxyTag + "w0"), distkit.MustKey(proxyTag + "w1"), distkit.MustKey(proxyTag + "w2")}
 
 // proxyNever is a counter to which only transactions that are not applied add.
-var proxyNever = distkit.MustKey("never")
+var proxyNever = distkit.MustKey(proxyTag + "never")
 
 // proxyKeep is longer than an epoch.
 const proxyKeep = time.Hour
@@ -64,7 +70,8 @@ func (l *load) newTx(rng *rand.Rand) *proxyTx {
 	amount, from := 1+rng.Int64N(1000), rng.IntN(len(proxyWallets))
 	to := (from + 1 + rng.IntN(len(proxyWallets)-1)) % len(proxyWallets)
 	x.tx.Steps = []distkit.Step{{Key: proxyWallets[from], Do: distkit.Dec{N: amount}}}
-	for _, k := range rng.Perm(loadKeys)[:1+rng.IntN(3)] {
+	for _, k := range rng.Perm(loadKeys / 2)[:1+rng.IntN(3)] {
+		k *= 2 // inTxs
 		x.keys[len(x.tx.Steps)] = k
 		x.tx.Steps = append(x.tx.Steps, distkit.Step{Key: l.keys[k], Do: distkit.Inc{N: step(rng, k)}})
 	}
@@ -241,7 +248,7 @@ func (l *load) compareTxs(ctx context.Context, when string) {
 	for _, key := range proxyWallets {
 		fields = append(fields, key.String())
 	}
-	held, err := l.direct.HMGet(ctx, l.prefix+":"+kinds[0], fields...).Result()
+	held, err := l.direct.HMGet(ctx, l.container(0, proxyNever), fields...).Result()
 	if err != nil {
 		l.run.Violation("%s: %v", when, err)
 		return

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/distkit/distkit-go"
 	"github.com/distkit/distkit-go/internal/chaos"
+	"github.com/distkit/distkit-go/internal/redisio"
 	"github.com/distkit/distkit-go/internal/redistest"
 	"github.com/redis/go-redis/v9"
 )
@@ -69,6 +71,7 @@ type storm struct {
 	run    *chaos.Run
 	client *redis.Client
 	prefix string
+	shards int
 	system *distkit.System
 
 	strict, lax [stormKeys]stormTotal
@@ -80,8 +83,12 @@ type stormTotal struct{ n atomic.Int64 }
 func stormKey(i int) distkit.Key { return distkit.MustKey(fmt.Sprintf("k%d", i)) }
 
 func (s *storm) live(ctx context.Context, t *testing.T, actors *actor.ActorSystem, rng *rand.Rand) {
+	s.shards = 1
+	if rng.IntN(3) == 0 {
+		s.shards = 4
+	}
 	system, events := serverSystem(t, s.client, s.prefix,
-		distkit.WithActorSystem(actors), distkit.WithPassivation(stormIdle))
+		distkit.WithActorSystem(actors), distkit.WithPassivation(stormIdle), distkit.WithShards(s.shards))
 	s.system = system
 	senders := s.sendAll(ctx, actors, rng)
 
@@ -112,8 +119,8 @@ func (s *storm) live(ctx context.Context, t *testing.T, actors *actor.ActorSyste
 	for _, e := range events.seen() {
 		s.run.Violation("%v", e)
 	}
-	s.compare(t, "strict_counter", &s.strict)
-	s.compare(t, "lax_counter", &s.lax)
+	s.compare(t, redisio.StrictKind, &s.strict)
+	s.compare(t, redisio.LaxKind, &s.lax)
 	s.run.Cases(stormMessages)
 	s.run.Faults(1)
 }
@@ -225,7 +232,10 @@ func (s *storm) straggle(ctx context.Context, rng *rand.Rand, counting chan<- st
 
 // compare holds Redis against what was sent.
 func (s *storm) compare(t *testing.T, kind string, totals *[stormKeys]stormTotal) {
-	stored := serverStored(t, s.client, s.prefix, kind)
+	stored := map[string]int64{}
+	for shard := range s.shards {
+		maps.Copy(stored, serverStored(t, s.client, s.prefix, redisio.ShardName(kind, shard, s.shards)))
+	}
 	for i := range totals {
 		if want := totals[i].n.Load(); stored[stormKey(i).String()] != want {
 			s.run.Violation("%s %v: %d were sent, Redis holds %d", kind, stormKey(i), want, stored[stormKey(i).String()])
