@@ -97,7 +97,7 @@ func (c *cluster) start(i int) error {
 // join gives the i-th server its slots and has it meet the first.
 func (c *cluster) join(ctx context.Context, i int, addr string) error {
 	node := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: 50}) // it may not have begun to listen
-	defer node.Close()
+	defer func() { _ = node.Close() }()
 	masters := len(c.addrs)
 	if err := node.ClusterAddSlotsRange(ctx, slots*i/masters, slots*(i+1)/masters-1).Err(); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (c *cluster) join(ctx context.Context, i int, addr string) error {
 // whole waits until a server knows of all, and that all slots are served.
 func whole(ctx context.Context, addr string, masters int) error {
 	node := redis.NewClient(&redis.Options{Addr: addr})
-	defer node.Close()
+	defer func() { _ = node.Close() }()
 	for {
 		info, err := node.ClusterInfo(ctx).Result()
 		if err != nil {
