@@ -206,6 +206,11 @@ type FlushRound struct {
 	// Start and Duration are from the tick to the last answer, outages included.
 	Start    time.Time
 	Duration time.Duration
+	// ViewAge is how old the oldest of the views had become at the end that callers had
+	// needed since the flush before, and that its totals make young: what Get, Inc and
+	// View told of counters that change here came from views no older. 0 where nobody had
+	// needed any. Views of counters that only others change are read, and are not told.
+	ViewAge time.Duration
 }
 
 // WithProbe has the System tell a Probe what it does. Default: nobody is told, at no cost.

@@ -280,8 +280,29 @@ func TestProbe_isToldOfFlushRounds(t *testing.T) {
 			keys += r.Keys
 			require.Positive(t, r.Duration)
 			require.Equal(t, 1, r.Batches)
+			require.Zero(t, r.ViewAge, "nobody had asked")
 		}
 		return keys == 3
+	})
+}
+
+// A round tells how old the views were that callers had needed.
+func TestProbe_isToldTheAgeOfViews(t *testing.T) {
+	t.Parallel()
+	w := newWitness()
+	f := newFixture(t, distkit.WithProbe(w.probe()), distkit.WithAllowedLag(time.Hour)) // only Flush flushes
+	_, err := f.Lax().Get(f.ctx, keyA)
+	require.NoError(t, err)
+	view, err := f.Lax().View(f.ctx, keyA)
+	require.NoError(t, err)
+	f.inc(t, f.Lax(), keyA)
+	f.flush(t)
+	w.await(t, func() bool {
+		if len(w.rounds) == 0 {
+			return false
+		}
+		require.GreaterOrEqual(t, w.rounds[0].ViewAge, view.Age+w.rounds[0].Duration)
+		return true
 	})
 }
 

@@ -14,11 +14,11 @@ import (
 )
 
 // What shards cost on one node, where they gain nothing: strict increments by so many
-// callers on 10,000 keys, and flushes of 100,000 lax keys. Beside the time it reports that
+// callers on 10,000 keys, and flushes of up to a million lax keys. Beside the time it reports that
 // of Redis's CPU, and the operations of a batch.
 
 func BenchmarkShards(b *testing.B) {
-	keys := make([]distkit.Key, 100_000)
+	keys := make([]distkit.Key, 1_000_000)
 	for i := range keys {
 		keys[i] = distkit.MustKey(fmt.Sprint("key:", i))
 	}
@@ -42,7 +42,7 @@ func BenchmarkShards(b *testing.B) {
 				})
 			})
 		}
-		for _, dirty := range []int{1_000, 100_000} {
+		for _, dirty := range []int{1_000, 100_000, 1_000_000} {
 			b.Run(fmt.Sprintf("flush/keys=%d/shards=%d", dirty, shards), func(b *testing.B) {
 				f := newFixture(b, distkit.WithShards(shards))
 				measured(b, f, func() {

@@ -83,7 +83,9 @@ func scraped(t *testing.T) map[string][]string {
 	f := newFixture(t, distkitotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))))
 	_, err = f.Strict().Inc(f.ctx, keyA, 1)
 	require.NoError(t, err)
-	require.NoError(t, f.Lax().Add(keyA, 1))
+	_, err = f.Lax().Get(f.ctx, keyA)
+	require.NoError(t, err)
+	require.NoError(t, f.Lax().Add(keyA, 1)) // of which there is a view that was needed
 	require.NoError(t, f.Flush(f.ctx))
 	f.line.Down(true)
 	f.line.Lose(1)

@@ -31,6 +31,7 @@ type metrics struct {
 	resends       metric.Int64Counter
 	flushDuration metric.Float64Histogram
 	flushSize     metric.Int64Histogram
+	viewAge       metric.Float64Histogram
 	droppedTold   metric.Int64Counter
 
 	restarts        metric.Int64Counter
@@ -96,6 +97,7 @@ func (m *metrics) make(meter metric.Meter) error {
 	m.batchSize = size("distkit.batch.size", "{operation}", "Operations in batches that were answered.")
 	m.resends = counter("distkit.batch.resends", "{attempt}", "Attempts at batches that an earlier attempt may have applied.")
 	m.flushDuration = histogram("distkit.flush.duration", "s", "Duration of rounds of the lax writer.", seconds)
+	m.viewAge = histogram("distkit.view.age", "s", "Age of the oldest lax view in use, when a round made it young.", seconds)
 	m.flushSize = size("distkit.flush.size", "{counter}", "Counters in rounds of the lax writer.")
 	m.droppedTold = counter("distkit.probe.dropped", "{record}", "Batches and flush rounds that are missing in these metrics.")
 

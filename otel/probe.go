@@ -109,6 +109,9 @@ func (i *Instruments) flush(r distkit.FlushRound) {
 	ctx, of := context.Background(), i.with()
 	i.flushDuration.Record(ctx, r.Duration.Seconds(), of)
 	i.flushSize.Record(ctx, int64(r.Keys), of)
+	if r.ViewAge > 0 {
+		i.viewAge.Record(ctx, r.ViewAge.Seconds(), of)
+	}
 }
 
 func (i *Instruments) dropped(n int) { i.count(i.droppedTold, int64(n)) }

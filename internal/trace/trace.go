@@ -65,6 +65,7 @@ type Round struct {
 	Batches  int
 	Start    time.Time
 	Duration time.Duration
+	ViewAge  time.Duration // of the oldest view in use that it made young; 0: of none
 }
 
 // Watcher is told by writers, on their goroutines: it must not block. Nil watches

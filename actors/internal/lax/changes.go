@@ -98,7 +98,9 @@ func (k *key) onGather(s *slot) {
 			s.mutation.Change, s.mutation.barrier = k.takeOpen()
 			k.takeOff(&s.mutation)
 			k.wanted = k.Box.Used(host.ByGather) || k.wanted
-			s.mutation.silent = k.known && !k.wanted && k.flown-k.seen < totalsEvery
+			if s.mutation.silent = k.known && !k.wanted && k.flown-k.seen < totalsEvery; k.known && k.wanted {
+				s.aged = k.flown - k.seen
+			}
 			k.wanted = false
 		} else {
 			k.Box.SetLazy(k.flight != nil) // or nothing more is on its way here

@@ -116,6 +116,7 @@ type slot struct {
 	result   verb.Result
 	sent     time.Duration // when the change left: the total is not older
 	step     uint64        // the step at which the result came
+	aged     time.Duration // how old the view was that the result makes young; 0 if nobody had needed it
 	gathered bool
 	late     bool // it was in flight for longer than AllowedLag: what its key has accepted meanwhile is to go at once
 	told     bool // the key has been sent its landing
@@ -222,7 +223,13 @@ func (r *round) doubt(call *call) {
 
 // told is the round as the watcher is told of it.
 func (r *round) told() trace.Round {
-	return trace.Round{Keys: len(r.slots), Batches: len(r.calls), Start: r.begun, Duration: time.Since(r.begun)}
+	told := trace.Round{Keys: len(r.slots), Batches: len(r.calls), Start: r.begun, Duration: time.Since(r.begun)}
+	for i := range r.slots {
+		if aged := r.slots[i].aged; aged > 0 {
+			told.ViewAge = max(told.ViewAge, aged+told.Duration)
+		}
+	}
+	return told
 }
 
 // kindName is what the watcher knows lax counters by, whatever shard they are on.
