@@ -46,8 +46,15 @@ func (s *Shards) Window() string {
 // shardOf is the shard of a key.
 func (s *Shards) shardOf(key string) int { return redisio.ShardOf(key, len(s.spaces)) }
 
-// of is the space of a key.
-func (s *Shards) of(key string) *Space { return s.at(s.shardOf(key)) }
+// of is the space of a key. Where there is one only, nothing is called for it.
+func (s *Shards) of(key string) *Space {
+	if len(s.spaces) == 1 {
+		if space := s.spaces[0].Load(); space != nil {
+			return space
+		}
+	}
+	return s.at(s.shardOf(key))
+}
 
 // at is the space of a shard.
 func (s *Shards) at(shard int) *Space {

@@ -66,7 +66,7 @@ func fewGroups() []Group {
 			func(name string) string { return zipfName(n, name) }, distkitStrict(), rueidisScript("rueidis", 0))
 	}
 	for _, n := range crowdCallers {
-		group(fmt.Sprintf("crowd/callers=%d", n), load{callers: n, keys: 1000, sampled: true}, false,
+		group(fmt.Sprintf("crowd/callers=%d", n), load{callers: n, keys: 1000, sampled: true, settling: true}, false,
 			func(string) string { return crowdName(n) }, distkitStrict())
 	}
 	return out

@@ -22,6 +22,11 @@ type load struct {
 	sampled bool
 	zipf    bool          // keys by Zipf's law, not in turns
 	pause   time.Duration // of a caller between two calls
+	// settling takes longer to get into its stride: each of very many callers is to come
+	// to its turn several times, and the views of many lax keys, which have grown old
+	// while nobody counted, are read one after the other at first. It is measured for a
+	// second at least.
+	settling bool
 }
 
 const (
@@ -46,6 +51,9 @@ func (l load) measure(c Contestant, env *Env, d time.Duration) (figures map[stri
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, counter.Close()) }()
+	if l.settling {
+		d = max(d, time.Second)
+	}
 	warm, err := l.drive(counter, d/4)
 	if err != nil {
 		return nil, err

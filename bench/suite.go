@@ -86,7 +86,9 @@ func laxGroups() []Group {
 	for _, keys := range keyCounts {
 		g := Group{Name: fmt.Sprintf("lax/keys=%d", keys)}
 		for _, c := range LaxContestants() {
-			one, all := load{callers: 1, keys: keys}, load{callers: runtime.GOMAXPROCS(0), keys: keys}
+			one := load{callers: 1, keys: keys, settling: keys > 1}
+			all := one
+			all.callers = runtime.GOMAXPROCS(0)
 			g.Cases = append(g.Cases,
 				loadCase(laxName("1", keys, c.Name()), c, one, keys == 1 && short[c.Name()]),
 				loadCase(laxName("all", keys, c.Name()), c, all, false))

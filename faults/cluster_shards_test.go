@@ -247,3 +247,63 @@ func TestCluster_shards(t *testing.T) {
 	require.Empty(t, serverEventsOf[distkit.DataLost](events))
 	require.NoError(t, system.Shutdown(ctx))
 }
+
+// The number of shards of a cluster is changed, in two goes, and every counter has kept
+// its value, with the windows and the outcomes of transactions.
+func TestCluster_reshard(t *testing.T) {
+	t.Parallel()
+	const prefix = "reshard"
+	c := startCluster(t)
+	client := c.client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*serverPatience)
+	defer cancel()
+	updates := make([]distkit.Update, 3000)
+	keys := make([]distkit.Key, len(updates))
+	for i := range updates {
+		keys[i] = distkit.MustKey(fmt.Sprint("k", i))
+		updates[i] = distkit.Update{Key: keys[i], N: int64(i) + 1<<53}
+	}
+	sale := distkit.Tx{ID: "sale", Keep: time.Hour, Steps: []distkit.Step{{Key: distkit.MustKey("stock"), Do: distkit.Dec{N: 3}}}}
+	day := time.Now().Truncate(24 * time.Hour)
+	counters := func(shards int) (*distkit.System, []distkit.Counter) {
+		system, _ := serverSystem(t, client, prefix, distkit.WithShards(shards))
+		days, err := system.Strict().Per(distkit.Every(24*time.Hour), time.Hour)
+		require.NoError(t, err)
+		return system, []distkit.Counter{system.Strict(), system.Lax(), days.At(day)}
+	}
+	system, all := counters(3)
+	for _, counter := range all {
+		_, err := counter.SetAll(ctx, updates...)
+		require.NoError(t, err)
+	}
+	_, err := system.Strict().Apply(ctx, sale)
+	require.NoError(t, err)
+	require.NoError(t, system.Shutdown(ctx))
+
+	broken, breakOff := context.WithCancel(ctx)
+	_, err = distkit.Reshard(broken, client, distkit.ReshardConfig{
+		Prefix: distkit.MustKey(prefix), Shards: 16, Progress: func(distkit.ReshardReport) { breakOff() },
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	report, err := distkit.Reshard(ctx, client, distkit.ReshardConfig{Prefix: distkit.MustKey(prefix), Shards: 16})
+	require.NoError(t, err)
+	require.True(t, report.Resumed)
+
+	system, all = counters(16)
+	masters := map[int]bool{}
+	for shard := range 16 {
+		masters[c.masterOf(ctx, prefix+":"+redisio.ShardName(redisio.StrictKind, shard, 16))] = true
+	}
+	require.Len(t, masters, 3)
+	for _, counter := range all {
+		values, err := counter.GetAll(ctx, keys...)
+		require.NoError(t, err)
+		for i, n := range values {
+			require.Equal(t, updates[i].N, n)
+		}
+	}
+	out, err := system.Strict().Apply(ctx, sale)
+	require.NoError(t, err)
+	require.True(t, out.Replayed, "sold twice")
+	require.NoError(t, system.Shutdown(ctx))
+}
