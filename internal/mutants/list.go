@@ -20,6 +20,7 @@ const (
 	codec      = "internal/verb/codec.go"
 	merge      = "internal/verb/merge.go"
 	mailbox    = "internal/host/mailbox.go"
+	mailboxAdd = "internal/host/mailbox_add.go"
 	adder      = "internal/host/adder.go"
 	strictFile = "actors/internal/strict/writer.go"
 	batchFile  = "actors/internal/strict/batch.go"
@@ -281,7 +282,7 @@ var mutants = []mutant{
 	{"tell before a refusal has been told", laxView,
 		" && (k.queues == nil || k.queues.refused == nil) {", " {",
 		inActors, "TestTold_notBeforeARefusal"},
-	{"take what is told for no use", mailbox,
+	{"take what is told for no use", mailboxAdd,
 		"		m.uses.Store(byAll)\n", "",
 		inActors, "TestTold_countsAsUse"},
 	{"ask no total for those who are told", laxChanges,
@@ -753,7 +754,7 @@ var mutants = []mutant{
 	{"forget what was added beside the lock", mailbox,
 		"		m.sum += n\n", "",
 		inHost, "TestMailbox"},
-	{"forget what was folded before", mailbox,
+	{"forget what was folded before", mailboxAdd,
 		"*sum = folded", "*sum = folded - *sum",
 		inHost, "TestMailbox_foldsIncrements_inTheirPlace"},
 
