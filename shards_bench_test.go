@@ -3,6 +3,7 @@ package distkit_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,6 +63,33 @@ func BenchmarkShards(b *testing.B) {
 			}
 		})
 	}
+}
+
+// What a million lax keys take in the process, on one shard and on many.
+func BenchmarkShardsMemory(b *testing.B) {
+	const keys = 1_000_000
+	for _, shards := range []int{1, 64} {
+		b.Run(fmt.Sprintf("shards=%d", shards), func(b *testing.B) {
+			f := newFixture(b, distkit.WithShards(shards))
+			for range b.N {
+				before := liveBytes()
+				for i := range keys {
+					_ = f.Lax().Add(distkit.MustKey(fmt.Sprintf("%012d", i)), 1)
+				}
+				require.NoError(b, f.Flush(context.Background()))
+				b.ReportMetric(float64(liveBytes()-before)/keys, "B/key")
+			}
+		})
+	}
+}
+
+// liveBytes is what is in use of the heap and the stacks.
+func liveBytes() uint64 {
+	runtime.GC()
+	runtime.GC() // what pools held
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
 }
 
 // measured reports what work cost Redis.
