@@ -97,7 +97,7 @@ func (m *metrics) make(meter metric.Meter) error {
 	m.batchSize = size("distkit.batch.size", "{operation}", "Operations in batches that were answered.")
 	m.resends = counter("distkit.batch.resends", "{attempt}", "Attempts at batches that an earlier attempt may have applied.")
 	m.flushDuration = histogram("distkit.flush.duration", "s", "Duration of rounds of the lax writer.", seconds)
-	m.viewAge = histogram("distkit.view.age", "s", "Age of the oldest lax view in use, when a round made it young.", seconds)
+	m.viewAge = histogram("distkit.view.age", "s", "How old the oldest lax view in use had become when a round renewed it.", seconds)
 	m.flushSize = size("distkit.flush.size", "{counter}", "Counters in rounds of the lax writer.")
 	m.droppedTold = counter("distkit.probe.dropped", "{record}", "Batches and flush rounds that are missing in these metrics.")
 

@@ -118,8 +118,9 @@ type ledger struct {
 	State string `json:"state"`
 	// Batch is the number of the last batch.
 	Batch int64 `json:"batch"`
-	// Idle is the seconds since the last batch, if the lifetime is the one given.
-	Idle float64 `json:"idle_seconds"`
+	// Idle is the seconds since the last batch, if the lifetime is the one given; null
+	// where the lifetime has been changed since, by a Shutdown or a fence.
+	Idle *float64 `json:"idle_seconds"`
 	// Left is the seconds until it expires.
 	Left  float64 `json:"left_seconds"`
 	Bytes int64   `json:"bytes"`
@@ -159,8 +160,8 @@ A strict writer has one, a lax one up to 15; with shards, on each shard.`,
 						number = "-"
 					}
 					ago := "?"
-					if l.Idle >= 0 && l.State == "alive" {
-						ago = span(time.Duration(l.Idle * float64(time.Second)))
+					if l.Idle != nil {
+						ago = span(time.Duration(*l.Idle * float64(time.Second)))
 					}
 					t.add(printable(l.Container), l.ID, l.State, number, ago, span(time.Duration(l.Left*float64(time.Second))), size(l.Bytes))
 				}
@@ -192,13 +193,16 @@ func (s *settings) ledgers(ctx context.Context, client redis.UniversalClient, li
 			continue // it has expired meanwhile
 		}
 		number, _, _ := strings.Cut(head, " ")
-		l := ledger{ID: f.ledger, Container: f.container, State: "alive", Left: left.Seconds(), Idle: (lifetime - left).Seconds(), Bytes: bytes}
+		l := ledger{ID: f.ledger, Container: f.container, State: "alive", Left: left.Seconds(), Bytes: bytes}
 		l.Batch, _ = strconv.ParseInt(number, 10, 64)
 		switch {
 		case l.Batch == fence:
 			l.State = "fenced"
 		case left <= afterShutdown:
 			l.State = "ended"
+		case left <= lifetime:
+			idle := (lifetime - left).Seconds()
+			l.Idle = &idle
 		}
 		all = append(all, l)
 	}

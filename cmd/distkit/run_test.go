@@ -184,12 +184,14 @@ func TestWindowsAndLedgers(t *testing.T) {
 	for _, l := range ls {
 		require.Equal(t, "alive", l.State)
 		require.Equal(t, int64(1), l.Batch)
-		require.Less(t, l.Idle, 60.0)
+		require.NotNil(t, l.Idle)
+		require.Less(t, *l.Idle, 60.0)
 	}
 	f.says("inc", "seats")
 	f.tells(&ls, "ledgers")
 	require.Len(t, ls, 3)
 	require.Equal(t, "ended", ls[1].State, "the command's own: it was shut down")
+	require.Nil(t, ls[1].Idle, "its lifetime tells nothing any more")
 	require.Contains(t, f.says("ledgers"), "strict_counter "+ls[0].ID+" alive 1")
 }
 

@@ -6,7 +6,7 @@
 //
 // It shows its writers, outages and top counters at /, has metrics for Prometheus at
 // /metrics, and says at /healthz whether it runs and at /readyz whether it can count. With
-// no -redis it has a Redis of its own, in memory.
+// neither -redis nor REDIS_URL it has a Redis of its own, in memory.
 package main
 
 import (
