@@ -93,7 +93,6 @@ func (e *Engine) stop(ctx context.Context) ([]Unflushed, error) {
 	}
 	e.mu.Unlock()
 	e.end()
-	e.leaves.Wait() // they have seen the end of life
 	spaces := e.spaces()
 	for _, s := range spaces {
 		s.Close()
@@ -145,6 +144,7 @@ func (e *Engine) retire(ctx context.Context, spaces []mode) {
 			})
 		}
 		_ = retiring.Wait() // none fails
+		e.leaves.Wait()
 	}()
 	select {
 	case <-done:

@@ -69,12 +69,11 @@ type Engine struct {
 	lax          *LaxShards
 	kinds        struct{ strict, lax, laxWindow kind }
 
-	mu      sync.Mutex        // guards what of the spaces has been made
-	made    map[string]*Space // by name
-	leaving map[*mode]*Space  // of windows: at work no more, but not all is in Redis
-	leaves  sync.WaitGroup    // goroutines that see to that
-	life    context.Context   // until Shutdown
-	end     context.CancelFunc
+	mu     sync.Mutex        // guards what of the spaces has been made
+	made   map[string]*Space // by name
+	leaves sync.WaitGroup    // of windows that have left: their ledgers are retired
+	life   context.Context   // until Shutdown
+	end    context.CancelFunc
 
 	closed atomic.Bool // operations are refused
 
@@ -93,7 +92,7 @@ func New(cfg Config) *Engine {
 	e.addresses = host.NewAddresses(e.host)
 	e.sweeper = newSweeper(e)
 	e.pending = limit.New(cfg.MaxPending, cfg.Observer.Overloaded)
-	e.made, e.leaving = map[string]*Space{}, map[*mode]*Space{}
+	e.made = map[string]*Space{}
 	e.life, e.end = context.WithCancel(context.Background())
 	e.kinds.strict = kind{redisio.StrictKind, e.newStrict}
 	e.kinds.lax = kind{redisio.LaxKind, e.newLax}
@@ -177,9 +176,6 @@ func (e *Engine) spaces() []mode {
 		if m := s.mode.Load(); m != nil {
 			made = append(made, *m)
 		}
-	}
-	for m := range e.leaving {
-		made = append(made, *m)
 	}
 	return made
 }

@@ -40,6 +40,12 @@ type mode interface {
 	// Sweep puts to sleep what is idle, and reports whether anything is awake.
 	Sweep() bool
 
+	// Rest puts to sleep what holds nothing, and reports whether nothing is awake. Leave
+	// then refuses operations from now on, and reports whether nothing was under way: else
+	// it does nothing.
+	Rest() bool
+	Leave() bool
+
 	// The steps of a shutdown, in this order. Drain waits until all that was
 	// accepted has its answer; rest lists what of it Redis refused, to the end.
 	Close()
@@ -136,7 +142,20 @@ func (s *Space) DoAll(ctx context.Context, ops []verb.Keyed) []verb.Result {
 		verb.Fail(results, err)
 		return results
 	}
-	return (*m).DoAll(ctx, ops)
+	results := (*m).DoAll(ctx, ops)
+	var late []verb.Keyed // refused since the window has left memory
+	var places []int
+	for i, r := range results {
+		if s.left(m, r.Err) {
+			late, places = append(late, ops[i]), append(places, i)
+		}
+	}
+	if len(late) > 0 {
+		for i, r := range s.DoAll(ctx, late) {
+			results[places[i]] = r
+		}
+	}
+	return results
 }
 
 // Send carries out one operation that nobody waits for. An error says why it was not
@@ -191,14 +210,18 @@ func (s *Space) Stats() request.Stats {
 
 // Clear deletes every counter.
 func (s *Space) Clear(ctx context.Context) error {
-	m, err := s.begin(ctx)
-	if err == nil && s.engine.closed.Load() {
-		err = verb.NotApplied(verb.ErrClosed)
+	for {
+		m, err := s.begin(ctx)
+		if err == nil && s.engine.closed.Load() {
+			err = verb.NotApplied(verb.ErrClosed)
+		}
+		if err != nil {
+			return err
+		}
+		if err := (*m).Clear(ctx); !s.left(m, err) {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	return (*m).Clear(ctx)
 }
 
 // PID returns the address of a counter for Proto.Actor code.

@@ -32,7 +32,7 @@ func (w *Window) name(shard string) string {
 }
 
 // lingers is how long a window stays in memory after its end, or after it was used when
-// that was over.
+// that was over, and how long after it could not leave.
 const lingers = time.Minute
 
 // StrictWindow and LaxWindow are windows of either kind.
@@ -48,36 +48,40 @@ func (e *Engine) begun(s *Space) {
 	s.leave = time.AfterFunc(due, func() { e.retireWindow(s) })
 }
 
-// retireWindow takes a window out of memory, when what it has accepted is in Redis.
-// What is sent to it meanwhile, or later, it is made again for.
+// retireWindow takes a window out of memory when it holds nothing: else its successor
+// would write beside it what was accepted later. What is sent to it later it is made
+// again for.
 func (e *Engine) retireWindow(s *Space) {
 	e.mu.Lock()
 	live := s.mode.Load()
-	if e.closed.Load() || live == nil {
-		e.mu.Unlock()
+	e.mu.Unlock()
+	if live == nil {
 		return
 	}
-	s.mode.Store(nil)
-	delete(e.made, s.name)
-	e.leaving[live] = s
-	e.leaves.Add(1)
-	e.mu.Unlock()
-	defer e.leaves.Done()
-
-	m := *live
-	m.Close()
-	if _, err := m.Drain(e.life); err != nil {
-		return // the engine is shut down, which goes on with it
-	}
-	m.StopWriter()
-	m.StopKeys()
-	m.Abandon() // has nothing left
-	ctx, cancel := context.WithTimeout(e.life, lingers)
-	defer cancel()
-	m.Retire(ctx)
+	resting := (*live).Rest()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.leaving, live)
+	if e.closed.Load() {
+		return
+	}
+	if resting {
+		s.mode.Store(nil) // who finds that it is refused waits for mu
+		resting = (*live).Leave()
+	}
+	if !resting {
+		s.mode.Store(live)
+		s.leave = time.AfterFunc(lingers, func() { e.retireWindow(s) })
+		return
+	}
+	delete(e.made, s.name)
+	m := *live
+	m.StopWriter() // before there is another of its name
+	m.StopKeys()
+	e.leaves.Go(func() {
+		ctx, cancel := context.WithTimeout(e.life, lingers)
+		defer cancel()
+		m.Retire(ctx)
+	})
 }
 
 // left reports whether an operation was refused only since its window has left memory.
@@ -135,7 +139,7 @@ func (e *Engine) series(ctx context.Context, kind string, windows []Window, key 
 	return values, nil
 }
 
-// windowsInMemory are the windows that are at work, or leaving memory, by name.
+// windowsInMemory are the windows that are at work, by name.
 func (e *Engine) windowsInMemory() map[string]atWork {
 	windows := map[string]atWork{}
 	e.mu.Lock()
@@ -144,9 +148,6 @@ func (e *Engine) windowsInMemory() map[string]atWork {
 		if m := s.mode.Load(); m != nil && s.window != nil {
 			windows[name] = atWork{*m, s.kind.name}
 		}
-	}
-	for m, of := range e.leaving {
-		windows[of.name] = atWork{*m, of.kind.name}
 	}
 	return windows
 }

@@ -3,6 +3,8 @@ package actors
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -129,10 +131,153 @@ func TestWindows_flushedWhileTheyLeave(t *testing.T) {
 		require.Len(t, left, 1, "it was refused, which the next reply is to tell")
 		found := s.spaces()
 		s.retireWindow(space)
+		require.Equal(t, 1, s.inMemory(), "a key of it has something to tell")
 		for _, m := range found {
 			_, err := m.Flush(within(t, wait), s.shutdown.done)
 			require.NoError(t, err)
 		}
+	})
+}
+
+// ofKinds runs a test for the windows of each kind.
+func ofKinds(t *testing.T, test func(t *testing.T, s *sim, w Window, of *Shards, name string)) {
+	for _, kind := range []string{redisio.StrictKind, redisio.LaxKind} {
+		t.Run(kind, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := newSim(t, nil)
+				w := hourOf(time.Now())
+				of := s.StrictWindow(w)
+				if kind == redisio.LaxKind {
+					of = s.LaxWindow(w)
+				}
+				test(t, s, w, of, s.cfg.Prefix+":"+w.name(kind))
+			})
+		})
+	}
+}
+
+// A window that Redis is away for when it is over takes what comes late, in its place
+// behind what it has accepted before.
+func TestWindows_countedInWhenOver_duringAnOutage_keepTheirOrder(t *testing.T) {
+	ofKinds(t, func(t *testing.T, s *sim, w Window, of *Shards, name string) {
+		ctx := context.Background()
+		require.NoError(t, of.Do(ctx, "a", inc(1)).Err)
+		_, err := s.Engine.Flush(ctx)
+		require.NoError(t, err)
+		s.set(func(*redisio.Call) fakeredis.Fate { return fakeredis.Unreachable })
+		require.NoError(t, of.Send("a", verb.Op{Kind: verb.Set, N: 100}))
+		time.Sleep(time.Until(w.End.Add(lingers + time.Second)))
+		require.NoError(t, of.Send("a", inc(5)))
+		s.set(nil)
+		time.Sleep(lingers)
+		_, err = s.Engine.Flush(within(t, wait))
+		require.NoError(t, err)
+		require.EqualValues(t, 105, s.value(name, "a"))
+		_, err = s.Engine.Shutdown(within(t, wait))
+		require.NoError(t, err)
+	})
+}
+
+// Late events, of several callers, that come all the time: the window is in memory, or is
+// made anew.
+func TestWindows_lateEvents(t *testing.T) {
+	ofKinds(t, func(t *testing.T, s *sim, w Window, of *Shards, name string) {
+		time.Sleep(time.Until(w.End.Add(time.Minute)))
+		var callers sync.WaitGroup
+		var accepted atomic.Int64
+		until := time.Now().Add(4*lingers + lingers/2)
+		for i := range 3 {
+			callers.Go(func() {
+				for time.Now().Before(until) {
+					require.NoError(t, of.Do(within(t, wait), "a", inc(1)).Err)
+					require.NoError(t, of.Add("a", 1))
+					accepted.Add(2)
+					time.Sleep(time.Duration(i+1) * 97 * time.Millisecond)
+				}
+			})
+		}
+		callers.Wait()
+		_, err := s.Engine.Flush(within(t, wait))
+		require.NoError(t, err)
+		require.Equal(t, accepted.Load(), s.value(name, "a"))
+		time.Sleep(3 * lingers)
+		require.Zero(t, s.inMemory())
+	})
+}
+
+// Batch calls and Clears come to the window that there is, though it leaves meanwhile.
+func TestWindows_batchCallsWhileTheyLeave(t *testing.T) {
+	ofKinds(t, func(t *testing.T, s *sim, _ Window, of *Shards, name string) {
+		space := of.at(0)
+		over := make(chan struct{})
+		var leaver sync.WaitGroup
+		leaver.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				case <-time.After(time.Millisecond):
+					s.retireWindow(space)
+				}
+			}
+		})
+		ops := []verb.Keyed{keyed("a", inc(1)), keyed("b", inc(1))}
+		for range 300 {
+			for _, r := range space.DoAll(within(t, wait), ops) {
+				require.NoError(t, r.Err)
+			}
+		}
+		_, err := s.Engine.Flush(within(t, wait))
+		require.NoError(t, err)
+		require.EqualValues(t, 300, s.value(name, "a"))
+		for range 100 {
+			require.NoError(t, space.Clear(within(t, wait)))
+		}
+		close(over)
+		leaver.Wait()
+	})
+}
+
+// A series has what of a window that is over is not in Redis yet.
+func TestWindows_seriesOfOneThatIsOver_duringAnOutage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		w := hourOf(time.Now())
+		require.NoError(t, s.LaxWindow(w).Do(context.Background(), "a", inc(1)).Err)
+		_, err := s.Engine.Flush(context.Background())
+		require.NoError(t, err)
+		s.set(func(call *redisio.Call) fakeredis.Fate {
+			if call.Task == redisio.Read {
+				return fakeredis.Deliver
+			}
+			return fakeredis.Unreachable
+		})
+		require.NoError(t, s.LaxWindow(w).Add("a", 7))
+		for _, after := range []time.Duration{0, lingers + time.Second} {
+			time.Sleep(time.Until(w.End.Add(after)))
+			values, err := s.LaxSeries(within(t, wait), []Window{w}, "a")
+			require.NoError(t, err)
+			require.Equal(t, []int64{8}, values, after)
+		}
+	})
+}
+
+// The ledgers of a window that has left are let go of, which hangs: Shutdown keeps to its
+// context.
+func TestWindows_retiringHangs_shutdownKeepsToItsContext(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(t, nil)
+		w := hourOf(time.Now())
+		require.NoError(t, s.StrictWindow(w).Do(context.Background(), "a", inc(1)).Err)
+		goOn := make(chan struct{})
+		s.hold(redisio.Retire, goOn)
+		time.Sleep(time.Until(w.End.Add(lingers + time.Second)))
+		require.Zero(t, s.inMemory())
+		begun := time.Now()
+		_, err := s.Engine.Shutdown(within(t, time.Second))
+		require.NoError(t, err)
+		require.Equal(t, time.Second, time.Since(begun))
+		close(goOn)
 	})
 }
 

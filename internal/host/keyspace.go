@@ -163,6 +163,18 @@ func (k *Keyspace[C]) Sweep() {
 	})
 }
 
+// Rest makes every key leave memory that has no message and holds nothing, and reports
+// whether none is left.
+func (k *Keyspace[C]) Rest() bool {
+	k.cells.Range(func(key string, c C) bool {
+		if c.Mailbox().doze(1) {
+			k.sleep(key, c)
+		}
+		return true
+	})
+	return k.Size() == 0
+}
+
 // sleep makes a cell leave memory, if it holds nothing.
 func (k *Keyspace[C]) sleep(key string, c C) {
 	k.mu.Lock()
@@ -207,6 +219,23 @@ func (k *Keyspace[C]) Close() []C {
 		c.Mailbox().Close()
 	}
 	return cells
+}
+
+// CloseEmpty makes no cell from now on, if there is none, and reports whether that is so.
+func (k *Keyspace[C]) CloseEmpty() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cells.Size() == 0 {
+		k.closed = true
+	}
+	return k.closed
+}
+
+// Reopen takes CloseEmpty back.
+func (k *Keyspace[C]) Reopen() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closed = false
 }
 
 // Stop ends the actors of a closed keyspace and waits for it. That takes no time

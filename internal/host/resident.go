@@ -75,9 +75,21 @@ func (r *Resident) birth() (woken, ok bool) {
 // Sweep puts it to sleep if three sweeps in a row found it without a message, and
 // quiet says that it holds nothing.
 func (r *Resident) Sweep(quiet func() bool) {
-	if !r.box.doze(sweeps) {
-		return
+	if r.box.doze(sweeps) {
+		r.sleep(quiet)
 	}
+}
+
+// Rest puts it to sleep if it has no message, and quiet says that it holds nothing. It
+// reports whether it sleeps.
+func (r *Resident) Rest(quiet func() bool) bool {
+	if r.box.doze(1) {
+		r.sleep(quiet)
+	}
+	return !r.box.awake()
+}
+
+func (r *Resident) sleep(quiet func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.box.sleep(quiet) {

@@ -66,7 +66,7 @@ type coordinator struct {
 	wipes    []*request.Request
 	hurry    bool          // do not wait for the tick
 	woken    bool          // a wake message is on its way
-	closed   bool          // the actor has stopped
+	closed   bool          // nothing is taken any more: the actor has stopped, or is to
 	trouble  error         // what Redis last failed with; nil since it answered
 	troubled time.Time     // when that began
 	idle     chan struct{} // closed when nothing is left to do; nil unless asked for

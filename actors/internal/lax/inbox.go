@@ -57,6 +57,17 @@ func (c *coordinator) wipe(r *request.Request) {
 	})
 }
 
+// leave takes no more, if the coordinator sleeps and has nothing; false if not.
+func (c *coordinator) leave() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.woken || len(c.dirty)+len(c.dels)+len(c.wipes) > 0 || c.actor.Awake() {
+		return false
+	}
+	c.closed = true
+	return true
+}
+
 // whenIdle returns a channel that is closed once nothing is left to do.
 func (c *coordinator) whenIdle() <-chan struct{} {
 	idle := make(chan struct{})

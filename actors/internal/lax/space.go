@@ -302,6 +302,25 @@ func (s *Space) Sweep() bool {
 	return s.keys.Size() > 0 || s.at.actor.Awake()
 }
 
+// Rest puts to sleep what holds nothing, and reports whether nothing is awake. While Redis
+// is away keys go on answering from what they have.
+func (s *Space) Rest() bool {
+	return !s.at.refresh.Away() && s.keys.Rest() && s.at.actor.Rest(s.at.quiet)
+}
+
+// Leave refuses operations from now on, if nothing is awake and nothing under way, and
+// reports whether that is so.
+func (s *Space) Leave() bool {
+	if !s.keys.CloseEmpty() {
+		return false
+	}
+	if !s.at.leave() {
+		s.keys.Reopen()
+		return false
+	}
+	return true
+}
+
 // Close refuses operations from now on.
 func (s *Space) Close() { s.keys.Close() }
 

@@ -229,6 +229,22 @@ func (s *Space) Sweep() bool {
 	return s.keys.Size() > 0 || s.writer.actor.Awake()
 }
 
+// Rest puts to sleep what holds nothing, and reports whether nothing is awake.
+func (s *Space) Rest() bool { return s.keys.Rest() && s.writer.actor.Rest(s.writer.quiet) }
+
+// Leave refuses operations from now on, if nothing is awake and nothing under way, and
+// reports whether that is so.
+func (s *Space) Leave() bool {
+	if !s.keys.CloseEmpty() {
+		return false
+	}
+	if !s.writer.leave() {
+		s.keys.Reopen()
+		return false
+	}
+	return true
+}
+
 // Close refuses operations from now on.
 func (s *Space) Close() { s.keys.Close() }
 

@@ -53,7 +53,7 @@ type writer struct {
 	queue     queue
 	woken     bool          // a wake message is on its way
 	compactAt int           // length at which withdrawn requests are taken out of the queue
-	closed    bool          // the actor has stopped
+	closed    bool          // nothing is taken any more: the actor has stopped, or is to
 	busy      bool          // there is a batch
 	trouble   error         // what Redis last failed with; nil since it answered
 	since     time.Time     // when that began
@@ -408,6 +408,17 @@ func (w *writer) report(r *request.Request, err error) {
 	if err != nil && !r.Answered() {
 		w.observer.MessageRefused(w.window, r.Key, err)
 	}
+}
+
+// leave takes no more, if it sleeps and has nothing; false if not.
+func (w *writer) leave() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.woken || w.busy || w.queue.len() > 0 || w.actor.Awake() {
+		return false
+	}
+	w.closed = true
+	return true
 }
 
 // whenIdle returns a channel that is closed once nothing is queued or under way.
