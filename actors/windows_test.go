@@ -182,17 +182,20 @@ func TestWindows_countedInWhenOver_duringAnOutage_keepTheirOrder(t *testing.T) {
 // made anew.
 func TestWindows_lateEvents(t *testing.T) {
 	ofKinds(t, func(t *testing.T, s *sim, w Window, of *Shards, name string) {
-		time.Sleep(time.Until(w.End.Add(time.Minute)))
 		var callers sync.WaitGroup
 		var accepted atomic.Int64
-		until := time.Now().Add(4*lingers + lingers/2)
+		require.NoError(t, of.Add("a", 1))
+		accepted.Add(1)
+		leaves := w.End.Add(lingers)
+		time.Sleep(time.Until(leaves.Add(-time.Second)))
+		until := leaves.Add(time.Second)
 		for i := range 3 {
 			callers.Go(func() {
 				for time.Now().Before(until) {
 					require.NoError(t, of.Do(within(t, wait), "a", inc(1)).Err)
 					require.NoError(t, of.Add("a", 1))
 					accepted.Add(2)
-					time.Sleep(time.Duration(i+1) * 97 * time.Millisecond)
+					time.Sleep(time.Duration(i+1) * time.Millisecond)
 				}
 			})
 		}

@@ -282,6 +282,9 @@ func (c *Call) readOnces(reply any) (r Reply, err error) {
 // readFields reads the reply to HMGET.
 func (c *Call) readFields(reply any) (r Reply, err error) {
 	fields, ok := reply.([]any)
+	if ok && len(fields) > 0 && c.passage != nil {
+		fields = fields[1:] // of the passage
+	}
 	if !ok || len(fields) != max(1, len(c.Ops)) {
 		return r, fmt.Errorf("malformed reply to HMGET of %d fields", len(c.Ops))
 	}

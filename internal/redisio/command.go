@@ -108,6 +108,9 @@ func (c *command) Args() []any {
 		args = append(args, wire{c, []byte("fence")}, 0, 0, call.Lifetime.Milliseconds())
 	case Read:
 		args[1] = wire{c, []byte(call.At.Name)}
+		if call.passage != nil {
+			args = append(args, call.passage.mark) // the first field
+		}
 		for i := range call.Ops {
 			args = append(args, &call.Ops[i].Key)
 		}

@@ -3,11 +3,13 @@ package redisio
 import (
 	"bytes"
 	"context"
+	"math/rand/v2"
 	"net"
 	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"weak"
 
@@ -20,8 +22,9 @@ import (
 // connection away. Which connection a call is on shows when it is written: the call's own
 // text goes by.
 //
-// It takes connections that were all made after the hook was added. Where a call's was not
-// seen, no other is sent so.
+// It takes a connection that is at rest, since nobody can end the handshake of a new one,
+// and connections that were all made after the hook was added, and can be ended. Where a
+// call's was not seen, no other is sent so.
 
 // Interrupter is a Sender whose attempts can be ended.
 type Interrupter interface {
@@ -37,12 +40,14 @@ type lines struct {
 	armed atomic.Pointer[passage] // the first of those that are about to be written, or nil
 	mu    sync.Mutex              // held while armed is changed
 	blind atomic.Bool             // a call was written to a connection that is none of these
+	open  atomic.Int64            // how many there are
 }
 
 // passage is one call's way over a connection.
 type passage struct {
 	of   *lines
-	text []byte   // which is in what is written; nil: it never was
+	text []byte   // which is in what is written, and in nothing else; nil: it never was
+	mark string   // of a read: a field of its own, which is read too
 	next *passage // of those armed
 
 	mu    sync.Mutex
@@ -81,8 +86,22 @@ func (h lineHook) DialHook(next redis.DialHook) redis.DialHook {
 		if err != nil {
 			return nil, err
 		}
-		return &line{Conn: conn, of: h.lines}, nil
+		if conn.SetReadDeadline(time.Time{}) != nil {
+			return conn, nil // nobody can end its reads, as through an SSH tunnel
+		}
+		h.open.Add(1)
+		l := &line{Conn: conn, of: h.lines}
+		if socket, ok := conn.(syscall.Conn); ok {
+			return socketLine{l, socket}, nil
+		}
+		return l, nil
 	}
+}
+
+// socketLine is a line over a socket, where go-redis looks whether it is still connected.
+type socketLine struct {
+	*line
+	syscall.Conn
 }
 
 // ProcessHook implements redis.Hook.
@@ -96,15 +115,24 @@ func (lineHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 // line is a connection, on which the wait for the call last written can be ended.
 type line struct {
 	net.Conn
-	of *lines
+	of   *lines
+	gone atomic.Bool // it has been closed
 
 	mu   sync.Mutex
 	call *passage // last written, if it may be ended
 	cut  bool     // it has been
 }
 
-// NetConn has go-redis see through to the socket, to look whether it is still connected.
+// NetConn has go-redis see through to the connection.
 func (l *line) NetConn() net.Conn { return l.Conn }
+
+// Close implements net.Conn.
+func (l *line) Close() error {
+	if !l.gone.Swap(true) {
+		l.of.open.Add(-1)
+	}
+	return l.Conn.Close()
+}
 
 // Write implements net.Conn.
 func (l *line) Write(b []byte) (int, error) {
@@ -216,13 +244,22 @@ func (p *passage) end() {
 
 // Interrupts implements Interrupter.
 func (c *client) Interrupts(call *Call) bool {
-	return c.lines != nil && !c.lines.blind.Load() && !c.toFind.Load() && !call.Text && call.Replicas.N == 0 &&
-		(c.layout == nil || c.layout.lets(kept)) && len(call.At.Name) < textWithin/4
+	if c.lines == nil || c.lines.blind.Load() || c.toFind.Load() || c.layout != nil && !c.layout.lets(kept) {
+		return false
+	}
+	if call.Task != Apply && call.Task != Open && call.Task != Read || call.Text || call.Replicas.N > 0 || len(call.At.Name) >= textWithin/4 {
+		return false
+	}
+	pool := c.UniversalClient.PoolStats()
+	return pool.IdleConns > 0 && int64(pool.TotalConns) <= c.lines.open.Load()
 }
 
 // SendWithin implements Interrupter.
 func (c *client) SendWithin(ctx context.Context, call *Call) {
 	p := &passage{of: c.lines}
+	if call.Task == Read {
+		p.mark = strconv.FormatUint(rand.Uint64(), 10)
+	}
 	call.passage = p
 	stop := context.AfterFunc(ctx, p.end)
 	defer func() { // also where a hook ends the goroutine: the call may be sent again
@@ -238,10 +275,12 @@ func (p *passage) leaves(c *Call) {
 	switch c.Task {
 	case Apply:
 		p.text = strconv.AppendUint(nil, c.Nonce, 10)
-	case Open, Fence:
+	case Open:
 		p.text = []byte(c.At.Ledger(c.Writer))
-	case Read, Bare, Scan, Recall, Retire:
-		p.text = []byte("\r\n" + c.At.Name + "\r\n") // as a whole argument
+	case Read:
+		p.text = []byte(p.mark)
+	case Bare, Fence, Scan, Recall, Retire:
+		return // they are not sent so
 	}
 	p.of.arm(p)
 }

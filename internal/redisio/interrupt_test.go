@@ -114,3 +114,18 @@ func TestLines_ofAClient(t *testing.T) {
 	require.Same(t, first, linesOf(client))
 	require.NoError(t, client.Close())
 }
+
+// A read is known by a field of its own, and not by what commands of others may hold too.
+func TestLine_readIsKnownAmongOthers(t *testing.T) {
+	t.Parallel()
+	at := NewContainer("p", StrictKind)
+	l, p := wired(t, "another")
+	p.mark = "123"
+	p.leaves(&Call{Task: Read, At: at})
+	_, err := l.Write([]byte("*4\r\n$7\r\nhincrby\r\n$16\r\n" + at.Name + "\r\n"))
+	require.NoError(t, err)
+	require.Nil(t, l.call, "the user's command is taken for ours")
+	_, err = l.Write([]byte("*4\r\n$5\r\nhmget\r\n$16\r\n" + at.Name + "\r\n$3\r\n123\r\n"))
+	require.NoError(t, err)
+	require.Same(t, p, l.call)
+}

@@ -52,7 +52,6 @@ const longest = math.MaxInt64 / 2
 type Space struct {
 	keys host.Keyspace[*key]
 	at   *coordinator
-	over chan struct{} // closed when all that was accepted has been written, and all is stopped
 }
 
 // New returns a space of which nothing lives yet.
@@ -67,7 +66,7 @@ func New(cfg Config) *Space {
 	c.refresh = &refresh.Refresher[*key]{
 		At: cfg.Container, Redis: cfg.Redis, Clock: c.clock, Lag: cfg.AllowedLag, Wait: cfg.RefreshWait, Post: c.actor.Post,
 	}
-	s := &Space{at: c, over: make(chan struct{})}
+	s := &Space{at: c}
 	tooOld := -c.allowedLag - c.allowedLag/4 - 1 // whatever is under way: see fresh
 	s.keys.Init(cfg.Host, cfg.Name, func() *key {
 		return &key{at: c, known: cfg.Begins && time.Now().Before(cfg.Container.Expires), seen: tooOld}
@@ -254,8 +253,6 @@ func (s *Space) Flush(ctx context.Context, stopped <-chan struct{}) ([]barrier.U
 	case <-ctx.Done():
 		b.Leave()
 		return b.Refused(), verb.Hint(ctx.Err(), s.at.lastTrouble())
-	case <-s.over: // keys that have stopped pass no barrier, but nothing is left to write
-		return b.Refused(), nil
 	case <-stopped:
 		return b.Refused(), verb.ErrClosed
 	}
@@ -355,10 +352,8 @@ func (s *Space) Abandon() []barrier.Unflushed {
 	return left
 }
 
-// Retire shortens the lives of the ledgers in Redis. It is the end of a space that was
-// drained and stopped.
+// Retire shortens the lives of the ledgers in Redis.
 func (s *Space) Retire(ctx context.Context) {
-	close(s.over)
 	if calls := s.at.book.Retire(); len(calls) > 0 {
 		s.at.redis.Send(ctx, calls)
 	}

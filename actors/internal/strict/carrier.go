@@ -48,8 +48,15 @@ func (c *carrier) Carry(ctx context.Context) {
 	if c.stop.Store(&stop); c.off.Load() {
 		stop()
 	}
-	defer func() { c.ended.Store(ctx.Err() != nil) }()
+	defer func() { c.ended.Store(over(ctx)) }()
 	w.carries.SendWithin(ctx, b.call())
+}
+
+// over reports whether a context has ended, or its time has come, of which it may learn
+// later than a socket that has the same deadline.
+func over(ctx context.Context) bool {
+	deadline, has := ctx.Deadline()
+	return ctx.Err() != nil || has && !time.Now().Before(deadline)
 }
 
 // endedBy reports whether the attempt at a batch was a caller's, and ended before its time.
