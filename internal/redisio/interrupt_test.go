@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distkit/distkit-go/internal/redistest"
+	"github.com/distkit/distkit-go/internal/verb"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
@@ -128,4 +130,31 @@ func TestLine_readIsKnownAmongOthers(t *testing.T) {
 	_, err = l.Write([]byte("*4\r\n$5\r\nhmget\r\n$16\r\n" + at.Name + "\r\n$3\r\n123\r\n"))
 	require.NoError(t, err)
 	require.Same(t, p, l.call)
+}
+
+// A caller may send where a connection is at rest, and nowhere else.
+func TestInterrupts_whereAConnectionIsAtRest(t *testing.T) {
+	t.Parallel()
+	options := redistest.Options(t)
+	options.PoolSize = 1
+	raw := redis.NewClient(options)
+	t.Cleanup(func() { _ = raw.Close() })
+	c := New(raw).(Interrupter)
+	at := NewContainer(redistest.Prefix(t, redistest.Client(t)), StrictKind)
+	read := &Call{Task: Read, At: at, Ops: []verb.Keyed{{Key: "a", Op: verb.Op{Kind: verb.Get}}}}
+	require.False(t, c.Interrupts(read), "there is none")
+	c.Send(t.Context(), []*Call{read})
+	require.NoError(t, read.Err)
+	require.True(t, c.Interrupts(read))
+	require.True(t, c.Interrupts(&Call{Task: Open, At: at}))
+	require.False(t, c.Interrupts(&Call{Task: Recall, At: at}))
+	c.SendWithin(t.Context(), read)
+	require.NoError(t, read.Err)
+	require.True(t, read.Results[0].Absent)
+	require.True(t, c.Interrupts(read), "the connection is at rest again")
+	held := raw.Conn()
+	require.NoError(t, held.Ping(t.Context()).Err())
+	require.False(t, c.Interrupts(read), "somebody has it")
+	require.NoError(t, held.Close())
+	require.True(t, c.Interrupts(read))
 }
