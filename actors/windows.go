@@ -61,7 +61,7 @@ func (e *Engine) retireWindow(s *Space) {
 	resting := (*live).Rest()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed.Load() {
+	if e.closed.Load() || s.mode.Load() != live {
 		return
 	}
 	if resting {

@@ -231,13 +231,6 @@ func (k *Keyspace[C]) CloseEmpty() bool {
 	return k.closed
 }
 
-// Reopen takes CloseEmpty back.
-func (k *Keyspace[C]) Reopen() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.closed = false
-}
-
 // Stop ends the actors of a closed keyspace and waits for it. That takes no time
 // worth a context: no handler of ours blocks.
 func (k *Keyspace[C]) Stop() {

@@ -89,6 +89,14 @@ func (r *Resident) Rest(quiet func() bool) bool {
 	return !r.box.awake()
 }
 
+// WhileAsleep calls f while it sleeps and nobody can wake it; false if it is awake, or f
+// says so.
+func (r *Resident) WhileAsleep(f func() bool) bool {
+	r.box.lock()
+	defer r.box.mu.Unlock()
+	return r.box.asleep && f()
+}
+
 func (r *Resident) sleep(quiet func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -57,15 +57,13 @@ func (c *coordinator) wipe(r *request.Request) {
 	})
 }
 
-// leave takes no more, if the coordinator sleeps and has nothing; false if not.
-func (c *coordinator) leave() bool {
+// leave takes no more, if there is nothing and the keys are gone; false if not. The
+// coordinator sleeps.
+func (c *coordinator) leave(keysGone func() bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.woken || len(c.dirty)+len(c.dels)+len(c.wipes) > 0 || c.actor.Awake() {
-		return false
-	}
-	c.closed = true
-	return true
+	c.closed = c.closed || !c.woken && len(c.dirty)+len(c.dels)+len(c.wipes) == 0 && keysGone()
+	return c.closed
 }
 
 // whenIdle returns a channel that is closed once nothing is left to do.

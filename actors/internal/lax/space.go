@@ -308,14 +308,7 @@ func (s *Space) Rest() bool {
 // Leave refuses operations from now on, if nothing is awake and nothing under way, and
 // reports whether that is so.
 func (s *Space) Leave() bool {
-	if !s.keys.CloseEmpty() {
-		return false
-	}
-	if !s.at.leave() {
-		s.keys.Reopen()
-		return false
-	}
-	return true
+	return s.at.actor.WhileAsleep(func() bool { return s.at.leave(s.keys.CloseEmpty) })
 }
 
 // Close refuses operations from now on.

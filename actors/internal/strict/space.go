@@ -235,14 +235,7 @@ func (s *Space) Rest() bool { return s.keys.Rest() && s.writer.actor.Rest(s.writ
 // Leave refuses operations from now on, if nothing is awake and nothing under way, and
 // reports whether that is so.
 func (s *Space) Leave() bool {
-	if !s.keys.CloseEmpty() {
-		return false
-	}
-	if !s.writer.leave() {
-		s.keys.Reopen()
-		return false
-	}
-	return true
+	return s.writer.actor.WhileAsleep(func() bool { return s.writer.leave(s.keys.CloseEmpty) })
 }
 
 // Close refuses operations from now on.

@@ -410,15 +410,12 @@ func (w *writer) report(r *request.Request, err error) {
 	}
 }
 
-// leave takes no more, if it sleeps and has nothing; false if not.
-func (w *writer) leave() bool {
+// leave takes no more, if it has nothing and its keys are gone; false if not. It sleeps.
+func (w *writer) leave(keysGone func() bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.woken || w.busy || w.queue.len() > 0 || w.actor.Awake() {
-		return false
-	}
-	w.closed = true
-	return true
+	w.closed = w.closed || !w.woken && !w.busy && w.queue.len() == 0 && keysGone()
+	return w.closed
 }
 
 // whenIdle returns a channel that is closed once nothing is queued or under way.
